@@ -1,0 +1,1 @@
+//! The Rust client: tokio sockets around the client machines of `tidelog-core`.

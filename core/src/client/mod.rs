@@ -1,0 +1,1 @@
+//! The client's machines: metadata cache, producer, consumer, admin. Sans-IO like everything here.

@@ -1,0 +1,76 @@
+//! Orders that the core gives a driver.
+
+use alloc::collections::VecDeque;
+
+use crate::{
+    ids::{JobId, LogId, RequestId},
+    log::Job,
+    message::Response,
+};
+
+/// One order. A driver executes and reports; it decides nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Answer a request.
+    Respond {
+        /// Which.
+        id: RequestId,
+        /// With what.
+        response: Response,
+    },
+    /// Have a log execute a job.
+    Run {
+        /// The log.
+        log: LogId,
+        /// The id under which the outcome is to be reported.
+        job: JobId,
+        /// What to do.
+        order: Job,
+    },
+    /// Recovery is over: clients can be served.
+    Ready,
+    /// Everything is closed after [`crate::input::Input::StopRequested`]; the process can end.
+    Stopped,
+}
+
+/// The orders not yet collected, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+    next_job: u64,
+}
+
+impl Effects {
+    /// Nothing ordered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Orders a job and returns its id.
+    pub fn run(&mut self, log: LogId, order: Job) -> JobId {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        self.queue.push_back(Effect::Run { log, job, order });
+        job
+    }
+
+    /// Answers a request.
+    pub fn respond(&mut self, id: RequestId, response: Response) {
+        self.queue.push_back(Effect::Respond { id, response });
+    }
+
+    /// Gives any other order.
+    pub fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    /// The next order.
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+
+    /// Have all orders been collected?
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty()
+    }
+}

@@ -1,0 +1,1 @@
+//! One node: composition and routing only.

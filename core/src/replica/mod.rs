@@ -1,0 +1,1 @@
+//! One partition as its leader runs it: watermarks, admission of producers' batches, parked reads and acknowledgements.

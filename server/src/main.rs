@@ -1,0 +1,3 @@
+//! The binary `tidelog`.
+
+fn main() {}

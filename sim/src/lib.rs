@@ -1,0 +1,1 @@
+//! The simulator: virtual clock, network and disks around the real core.
