@@ -124,7 +124,8 @@ impl ProducerEntry {
                 Err(SequenceError::OutOfOrder { producer, got: header.base_sequence, expected: 0 })
             };
         }
-        let repeats = |b: &&ProducerBatch| b.first_sequence == header.base_sequence && b.last_sequence == header.last_sequence();
+        let repeats =
+            |b: &&ProducerBatch| b.first_sequence == header.base_sequence && b.last_sequence == header.last_sequence();
         if let Some(batch) = self.batches.iter().find(repeats) {
             return Ok(Sequence::Duplicate(*batch));
         }

@@ -106,8 +106,8 @@ impl Batch {
 
     /// Puts a batch together from a header and a body, with length and CRC made right.
     pub(crate) fn assemble(mut header: BatchHeader, body: Bytes) -> Self {
-        header.batch_length =
-            i32::try_from(HEADER_BYTES - super::header::LENGTH_PREFIX_BYTES + body.len()).expect("a batch is below 2 GiB");
+        header.batch_length = i32::try_from(HEADER_BYTES - super::header::LENGTH_PREFIX_BYTES + body.len())
+            .expect("a batch is below 2 GiB");
         let mut batch = Self { header, body };
         batch.header.crc = batch.computed_crc();
         batch

@@ -150,7 +150,11 @@ impl BatchHeader {
 
     /// Who set the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
+        if self.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 {
+            TimestampType::LogAppendTime
+        } else {
+            TimestampType::CreateTime
+        }
     }
 
     /// Part of a transaction?
