@@ -1,3 +1,7 @@
 //! The binary `tidelog`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidelog_server::cli::main()
+}

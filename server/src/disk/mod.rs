@@ -1,0 +1,1 @@
+//! The storage engine's disk on real files.
