@@ -22,6 +22,8 @@ pub const NATIVE_HEADER_BYTES_MAX: usize = 8 << 20;
 pub const MESSAGE_BYTES_DEFAULT: usize = (1 << 20) + 12;
 /// The largest batch that any setting allows.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// The least `segment.bytes`, small enough for a test to see segments roll. (Kafka 4 refuses below 1 MiB.)
+pub const SEGMENT_BYTES_MIN: i64 = 14;
 /// What a batch may decompress to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 /// Records in one batch.

@@ -1,1 +1,17 @@
 //! Metadata records, the image that they fold into, and the controller's decisions.
+//!
+//! The controller decides on the committed image and returns records ([`controller`]); the records go through the
+//! metadata log; once committed, [`Image::apply`] folds each one and cannot fail. A restart folds the log from its
+//! start, so there is no second way in which the image can come about.
+
+pub mod configs;
+mod controller;
+mod image;
+mod placement;
+mod record;
+mod record_codec;
+
+pub use controller::{Controller, Decision};
+pub use image::{Broker, Image, Partition, Topic};
+pub use record::MetadataRecord;
+pub use record_codec::{RecordCodecError, decode, encode};
