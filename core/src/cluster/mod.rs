@@ -12,6 +12,6 @@ mod record;
 mod record_codec;
 
 pub use controller::{Controller, Decision};
-pub use image::{Broker, Image, Partition, Topic};
-pub use record::MetadataRecord;
+pub use image::{Broker, Image, Overrides, Partition, Topic};
+pub use record::{MetadataRecord, PartitionChange};
 pub use record_codec::{RecordCodecError, decode, encode};
