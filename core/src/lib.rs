@@ -12,11 +12,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod time;
+pub mod limits;
 pub mod ids;
 pub mod offset;
 pub mod epoch;
-pub mod time;
-pub mod limits;
 pub mod prng;
 pub mod mutant;
 pub mod record;
