@@ -29,9 +29,9 @@ pub(crate) const MAGIC: u8 = 2;
 
 const ATTRIBUTE_COMPRESSION: i16 = 0b0111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
-const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
-const ATTRIBUTE_CONTROL: i16 = 1 << 5;
-const ATTRIBUTE_DELETE_HORIZON: i16 = 1 << 6;
+pub(super) const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
+pub(super) const ATTRIBUTE_CONTROL: i16 = 1 << 5;
+pub(super) const ATTRIBUTE_DELETE_HORIZON: i16 = 1 << 6;
 
 /// The header's fields, as they stand in the batch; reading one proves nothing about the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,19 @@
 //! A batch crosses the system as one [`Batch`]: 61 bytes of header, which the leader stamps with the base offset
 //! and its epoch, and a body that nobody on the way reads or copies. Only the two ends (and the cleaner) open it.
 
-mod batch;
+mod varint;
 mod header;
+mod batch;
+mod compression;
+mod records;
+mod builder;
+mod control;
 
 pub use batch::{Batch, BatchError, Batches};
+pub use builder::{BatchBuilder, BatchOptions};
+pub use control::Control;
 pub use header::{BatchHeader, Compression, HEADER_BYTES, TimestampType};
+pub use records::{Header, Headers, OpenBatch, RawHeaders, RawRecord, RawRecords, Record, Records, RecordsSummary};
+
+#[cfg(test)]
+mod tests;

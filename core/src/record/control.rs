@@ -1,0 +1,202 @@
+//! Control records: what the system writes into logs for itself. Clients never see them.
+//!
+//! ```text
+//! key:    version 0 (2 bytes) | type (2 bytes)
+//! value:  a transaction's end     version 0 (2) | coordinator epoch (4)
+//!         a change of leader      version 0 (2) | leader (4) | voters | those who voted for it | no tagged fields
+//!         of which a list is      count + 1 (varint, unsigned) | for each: node (4) | no tagged fields (one byte 0)
+//! ```
+//!
+//! A control batch has the control bit and exactly one record.
+
+use alloc::vec::Vec;
+
+use super::{Batch, BatchBuilder, BatchError, BatchOptions};
+use crate::{
+    epoch::LeaderEpoch,
+    ids::{NodeId, ProducerEpoch, ProducerId},
+    offset::Offset,
+    time::Timestamp,
+};
+
+/// What a control batch says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A transaction of the batch's producer ends here (KIP-98).
+    EndTransaction {
+        /// Committed, or aborted?
+        commit: bool,
+        /// Which coordinator decided it.
+        coordinator_epoch: i32,
+    },
+    /// A node leads the metadata quorum from here on (KIP-595).
+    LeaderChange {
+        /// Who.
+        leader: NodeId,
+        /// Who could vote.
+        voters: Vec<NodeId>,
+        /// Who voted for it.
+        granting: Vec<NodeId>,
+    },
+    /// A type that means nothing to us: snapshot framing, dynamic voters, or one that is yet to come.
+    Other {
+        /// The type in the key.
+        kind: i16,
+    },
+}
+
+const KEY_VERSION: i16 = 0;
+const ABORT: i16 = 0;
+const COMMIT: i16 = 1;
+const LEADER_CHANGE: i16 = 2;
+
+impl Batch {
+    /// The marker that ends a producer's transaction.
+    pub fn end_transaction(
+        commit: bool,
+        coordinator_epoch: i32,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        timestamp: Timestamp,
+    ) -> Self {
+        let control = Control::EndTransaction { commit, coordinator_epoch };
+        let producer = Some((producer, epoch, -1));
+        control_batch(&control, timestamp, &BatchOptions { producer, transactional: true, ..BatchOptions::default() })
+    }
+
+    /// The first batch of every leader of the metadata quorum.
+    pub fn leader_change(leader: NodeId, voters: &[NodeId], granting: &[NodeId], timestamp: Timestamp) -> Self {
+        let control = Control::LeaderChange { leader, voters: voters.to_vec(), granting: granting.to_vec() };
+        control_batch(&control, timestamp, &BatchOptions::default())
+    }
+
+    /// What a control batch says; `None` when compaction has emptied it. Panics on a batch that is no control batch.
+    pub fn control(&self) -> Result<Option<Control>, BatchError> {
+        assert!(self.header().is_control(), "only control batches have control records");
+        let open = self.open()?;
+        let Some(record) = open.iter().next() else {
+            return Ok(None);
+        };
+        let record = record?;
+        Control::read(record.key, record.value).map(Some).ok_or(BatchError::Record { index: 0 })
+    }
+}
+
+fn control_batch(control: &Control, timestamp: Timestamp, options: &BatchOptions) -> Batch {
+    let (kind, value) = control.write();
+    let mut key = [0; 4];
+    key[..2].copy_from_slice(&KEY_VERSION.to_be_bytes());
+    key[2..].copy_from_slice(&kind.to_be_bytes());
+    let mut builder = BatchBuilder::with_capacity(key.len() + value.len() + 16);
+    builder.append(0, timestamp, Some(&key), Some(&value), []);
+    builder.build(&BatchOptions {
+        control: true,
+        base_offset: Offset::ZERO,
+        leader_epoch: LeaderEpoch::NONE,
+        ..*options
+    })
+}
+
+impl Control {
+    /// The type in the key, and the value.
+    fn write(&self) -> (i16, Vec<u8>) {
+        let mut value = Vec::new();
+        match self {
+            Self::EndTransaction { commit, coordinator_epoch } => {
+                value.extend_from_slice(&0i16.to_be_bytes());
+                value.extend_from_slice(&coordinator_epoch.to_be_bytes());
+                (if *commit { COMMIT } else { ABORT }, value)
+            }
+            Self::LeaderChange { leader, voters, granting } => {
+                value.extend_from_slice(&0i16.to_be_bytes());
+                value.extend_from_slice(&leader.0.to_be_bytes());
+                for list in [voters, granting] {
+                    put_unsigned(&mut value, list.len() + 1);
+                    for voter in list {
+                        value.extend_from_slice(&voter.0.to_be_bytes());
+                        value.push(0);
+                    }
+                }
+                value.push(0);
+                (LEADER_CHANGE, value)
+            }
+            Self::Other { kind } => unreachable!("control records of type {kind} are never written"),
+        }
+    }
+
+    /// Reads a record's key and value. Versions to come add to the end of a value (KIP-98), so that is not judged.
+    pub fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Self> {
+        let mut key = key?;
+        let _version = take_i16(&mut key)?;
+        let kind = take_i16(&mut key)?;
+        Some(match kind {
+            ABORT | COMMIT => {
+                let mut value = value?;
+                let _version = take_i16(&mut value)?;
+                Self::EndTransaction { commit: kind == COMMIT, coordinator_epoch: take_i32(&mut value)? }
+            }
+            LEADER_CHANGE => {
+                let mut value = value?;
+                let version = take_i16(&mut value)?;
+                let leader = NodeId(take_i32(&mut value)?);
+                Self::LeaderChange {
+                    leader,
+                    voters: take_voters(&mut value, version)?,
+                    granting: take_voters(&mut value, version)?,
+                }
+            }
+            kind => Self::Other { kind },
+        })
+    }
+}
+
+/// From version 1 on a voter also has a directory id (KIP-853).
+fn take_voters(bytes: &mut &[u8], version: i16) -> Option<Vec<NodeId>> {
+    let count = take_unsigned(bytes)?.checked_sub(1)?;
+    let mut voters = Vec::new();
+    for _ in 0..count {
+        voters.push(NodeId(take_i32(bytes)?));
+        if version >= 1 {
+            *bytes = bytes.get(16..)?;
+        }
+        for _ in 0..take_unsigned(bytes)? {
+            let _tag = take_unsigned(bytes)?;
+            let size = usize::try_from(take_unsigned(bytes)?).ok()?;
+            *bytes = bytes.get(size..)?;
+        }
+    }
+    Some(voters)
+}
+
+fn put_unsigned(buf: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        buf.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    buf.push(value as u8);
+}
+
+fn take_unsigned(bytes: &mut &[u8]) -> Option<u32> {
+    let mut value = 0u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn take_i16(bytes: &mut &[u8]) -> Option<i16> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(i16::from_be_bytes(*taken))
+}
+
+fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(i32::from_be_bytes(*taken))
+}
