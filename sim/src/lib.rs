@@ -1,1 +1,11 @@
 //! The simulator: virtual clock, network and disks around the real core.
+//!
+//! A run is a function of its seed and its configuration. The world feeds the same [`tidelog_core::node::Node`] and the
+//! same storage engine that the server runs, over a disk and a network that fail in every way that disks and networks
+//! do, and checkers watch what goes in and out.
+
+pub mod disk;
+pub mod queue;
+pub mod rng;
+pub mod tally;
+pub mod trace;

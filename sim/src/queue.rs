@@ -1,0 +1,119 @@
+//! Virtual time: a heap of events keyed by `(time, tie, seq)`.
+//!
+//! Events of one instant come in the order in which they were scheduled, or with `shuffle` in a random but keyed
+//! order, which finds code that leans on the first.
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+use crate::rng::{Purpose, Stream};
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: u64,
+    tie: u64,
+    seq: u64,
+    event: E,
+}
+
+impl<E> Entry<E> {
+    fn key(&self) -> (u64, u64, u64) {
+        (self.at, self.tie, self.seq)
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl<E> Eq for Entry<E> {}
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<E> Ord for Entry<E> {
+    /// Reversed, since the heap gives its greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+/// The events still to come.
+#[derive(Debug)]
+pub struct Queue<E> {
+    heap: BinaryHeap<Entry<E>>,
+    now: u64,
+    seq: u64,
+    tie: Option<Stream>,
+}
+
+impl<E> Queue<E> {
+    /// No event, time zero.
+    pub fn new(seed: u64, shuffle: bool) -> Self {
+        Self { heap: BinaryHeap::new(), now: 0, seq: 0, tie: shuffle.then(|| Stream::new(seed, Purpose::Tie, 0)) }
+    }
+
+    /// The present, in nanoseconds.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Has an event happen `delay` nanoseconds from now.
+    pub fn after(&mut self, delay: u64, event: E) {
+        self.at(self.now.saturating_add(delay), event);
+    }
+
+    /// Has an event happen at this time, or now if that is past.
+    pub fn at(&mut self, at: u64, event: E) {
+        let tie = self.tie.as_mut().map_or(0, Stream::next);
+        self.heap.push(Entry { at: at.max(self.now), tie, seq: self.seq, event });
+        self.seq += 1;
+    }
+
+    /// The next event; time moves to it.
+    pub fn pop(&mut self) -> Option<E> {
+        let entry = self.heap.pop()?;
+        assert!(entry.at >= self.now, "time went back");
+        self.now = entry.at;
+        Some(entry.event)
+    }
+
+    /// How many events are to come.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Is none to come?
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_order_of_time_then_of_scheduling() {
+        let mut queue = Queue::new(0, false);
+        queue.after(5, 'c');
+        queue.after(1, 'a');
+        queue.after(1, 'b');
+        assert_eq!([queue.pop(), queue.pop(), queue.pop(), queue.pop()], [Some('a'), Some('b'), Some('c'), None]);
+        assert_eq!(queue.now(), 5);
+    }
+
+    #[test]
+    fn a_shuffled_instant_is_the_same_every_time() {
+        let order = |seed| {
+            let mut queue = Queue::new(seed, true);
+            for i in 0..8 {
+                queue.after(0, i);
+            }
+            std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+    }
+}
