@@ -9,3 +9,6 @@ pub mod queue;
 pub mod rng;
 pub mod tally;
 pub mod trace;
+pub mod config;
+pub mod history;
+pub mod check;
