@@ -29,6 +29,26 @@ pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 /// Records in one batch.
 pub const BATCH_RECORDS_MAX: usize = 16 << 20;
 
+/// A Kafka connection without a request for this long is closed (`connections.max.idle.ms`).
+pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(600);
+/// A frame that has begun must go on arriving: no byte of it for this long ends the connection.
+pub const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
+/// A reader that takes no byte of its response for this long has its connection ended. Longer than consumers may
+/// work on what they have (`max.poll.interval.ms`, 5 minutes) before they read again.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(360);
+/// Request bytes of one connection that are being worked on; past it the connection is not read.
+pub const CONNECTION_BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
+/// Produce requests of one connection that are being worked on at a time.
+pub const CONNECTION_PRODUCES_IN_FLIGHT_MAX: u32 = 64;
+
+/// Fetch sessions of a node (`max.incremental.fetch.session.cache.slots`, KIP-227).
+pub const FETCH_SESSIONS_MAX: usize = 1_000;
+/// Partitions remembered in all fetch sessions together.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 200_000;
+/// A fetch session is safe from being dropped for another until it was idle this long
+/// (`min.incremental.fetch.session.eviction.ms`).
+pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_secs(120);
+
 /// The most bytes that one fetch response carries (`fetch.max.bytes` of the broker).
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
 /// The longest that a fetch may be parked, whatever it asks for.
@@ -52,3 +72,4 @@ const _: () = assert!(MESSAGE_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < FRAME_BYTES_MAX, "one whole batch fits a frame");
 const _: () = assert!(FETCH_BYTES_MAX < FRAME_BYTES_MAX, "a whole fetch response fits a frame");
 const _: () = assert!(FIRST_FRAME_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(FETCH_SESSION_PARTITIONS_MAX >= REQUEST_ITEMS_MAX, "any one fetch fits a session");

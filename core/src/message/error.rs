@@ -163,6 +163,8 @@ error_codes! {
     FetchSessionTopicIdError = 106, retriable;
     #[doc = "The replica may not join the ISR."]
     IneligibleReplica = 107;
+    #[doc = "This listener serves another kind of node."]
+    MismatchedEndpointType = 114;
 }
 
 impl ErrorCode {

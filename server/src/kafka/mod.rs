@@ -1,11 +1,58 @@
 //! The Kafka listener. Nothing outside this module knows Kafka's request formats.
+//!
+//! ```text
+//! connection   order, turns, bounds and ends of one connection
+//!   frame      size-prefixed frames off a socket
+//!   api        which requests are served, in which versions; the request header
+//!   read/write Kafka's primitive types
+//!   codec/     each message, to and from the core's own
+//!   session    fetch sessions (KIP-227), shared by all connections
+//! ```
+//!
+//! **Why a codec of our own.** The crate `kafka-wire` 0.1 was judged first: well designed (decode limits, records as
+//! `Bytes`), but 96,000 generated lines without feature gates cost 62 CPU seconds of every clean release build, for 90
+//! requests of which 17 are served, and it would decode into a tree of structures, one allocation for each topic and
+//! partition, that is then taken apart again into the core's own. `kafka-protocol` 0.18 aborts the process on four
+//! hostile bytes. What is here is under 2,000 lines that read fields straight into the core's requests; its proof is
+//! that `kafka-protocol`, as an independent codec in the tests, agrees with it on every message in every version.
+//!
+//! **Invariant:** hostile bytes cost their sender its connection and nobody else anything.
 
-use std::net::SocketAddr;
+mod api;
+mod codec;
+mod connection;
+mod frame;
+mod read;
+mod session;
+mod write;
 
-use crate::{env::Env, listener::Context};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Serves one connection until its peer goes or the node stops.
-pub async fn connection<E: Env>(context: Context<E>, stream: E::Stream, peer: SocketAddr) {
-    drop(stream);
-    tracing::debug!(%peer, advertised = ?context.advertised, "connection closed");
+use tidelog_core::ids::NodeId;
+
+pub use self::connection::connection;
+use self::session::FetchSessions;
+
+/// What all connections of a node's Kafka listener share.
+#[derive(Debug)]
+pub struct Shared {
+    node: NodeId,
+    log_dir: String,
+    sessions: Mutex<FetchSessions>,
+}
+
+impl Shared {
+    /// For the node of this id, which keeps its logs in the directory of this path.
+    pub fn new(node: NodeId, log_dir: String) -> Self {
+        Self { node, log_dir, sessions: Mutex::default() }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, FetchSessions> {
+        locked(&self.sessions)
+    }
+}
+
+/// Sessions hold no promise that a panic elsewhere could have broken half-way.
+fn locked(sessions: &Mutex<FetchSessions>) -> MutexGuard<'_, FetchSessions> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
