@@ -90,10 +90,6 @@ impl PartitionQueue {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_none() && self.pending.is_empty()
-    }
-
     /// Opens a batch. There must be none.
     pub(crate) fn open(&mut self, number: u64, now: Instant, lingered: bool) -> &mut OpenBatch {
         assert!(self.open.is_none(), "one open batch at a time");

@@ -5,11 +5,7 @@
 //! that a cluster in trouble is not asked harder. An older leader epoch never replaces a newer one (KIP-320): a
 //! broker that lags behind cannot lead a client back to a leader that was.
 
-use alloc::{
-    collections::BTreeMap,
-    string::String,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::backoff::BackoffConfig;
 use crate::{
@@ -134,7 +130,8 @@ impl Metadata {
                 if now.since(self.answered).0 > self.config.backoff.max.0.saturating_mul(2) {
                     self.failures = 0;
                 }
-                let wait = if self.failures == 0 { Duration::ZERO } else { self.config.backoff.after(self.failures, prng) };
+                let wait =
+                    if self.failures == 0 { Duration::ZERO } else { self.config.backoff.after(self.failures, prng) };
                 // Counted as a failure until an answer brings something new: so a wrong answer that repeats
                 // itself is not asked for in a tight loop.
                 let at = now.after(wait);

@@ -319,7 +319,12 @@ impl Producer {
     }
 
     /// Appends a record to its partition's open batch. Poll for orders afterwards: a full batch leaves at once.
-    pub fn append(&mut self, now: Instant, topic: TopicHandle, record: &NewRecord<'_>) -> Result<Appended, AppendError> {
+    pub fn append(
+        &mut self,
+        now: Instant,
+        topic: TopicHandle,
+        record: &NewRecord<'_>,
+    ) -> Result<Appended, AppendError> {
         if self.closed {
             return Err(AppendError::Closed);
         }
@@ -609,6 +614,7 @@ impl Producer {
         let Some(known) = self.metadata.topic(&topic.name).filter(|t| t.id != TopicId::ZERO) else { return };
         topic.awaited_since = None;
         self.timers.clear(Timer::Topic(handle));
+        let mut stirred = Vec::new();
         for (number, leader) in known.partitions.iter().enumerate() {
             if number == topic.partitions.len() {
                 topic.partitions.push(PartitionIx(u32::try_from(self.partitions.len()).expect("fewer than 2^32")));
@@ -630,9 +636,12 @@ impl Producer {
                 }
             }
             if partition.queue.wants_to_send() || partition.queue.sequences.is_broken() {
-                self.sendable.insert(ix);
-                self.mend(ix);
+                stirred.push(ix);
             }
+        }
+        for ix in stirred {
+            self.sendable.insert(ix);
+            self.mend(ix);
         }
     }
 
@@ -751,8 +760,9 @@ impl Producer {
             }
             _ => true,
         };
-        if rests {
-            let queue = &mut self.partitions[ix.0 as usize].queue;
+        let queue = &mut self.partitions[ix.0 as usize].queue;
+        // Batches that fail together are one failure.
+        if rests && !queue.resting {
             queue.failures = queue.failures.saturating_add(1);
             queue.resting = true;
             let wait = self.config.backoff.after(queue.failures, &mut self.prng);
@@ -893,7 +903,10 @@ impl Machine for Producer {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.calls.next_deadline(), self.timers.next_deadline(), self.metadata.next_deadline()].into_iter().flatten().min()
+        [self.calls.next_deadline(), self.timers.next_deadline(), self.metadata.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -54,7 +54,9 @@ impl fmt::Display for ProduceError {
                 write!(f, "the records were not delivered in time, last because of {code}: {}", code.description())?;
             }
             ProduceErrorKind::Unresolved => {
-                f.write_str("the producer lost its place in the partition's sequence before the records were acknowledged")?;
+                f.write_str(
+                    "the producer lost its place in the partition's sequence before the records were acknowledged",
+                )?;
             }
             ProduceErrorKind::Closed => f.write_str("the producer was closed before the records were delivered")?,
         }

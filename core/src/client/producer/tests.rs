@@ -349,7 +349,8 @@ fn a_fenced_producer_takes_a_new_id() {
 
 #[test]
 fn without_acks_a_batch_is_delivered_when_it_has_left() {
-    let mut world = World::ready(ProducerConfig { acks: Acks::None, linger: Duration::ZERO, ..ProducerConfig::default() });
+    let mut world =
+        World::ready(ProducerConfig { acks: Acks::None, linger: Duration::ZERO, ..ProducerConfig::default() });
     world.append(b"a").expect("there is room");
     let (call, batch) = world.produce();
     assert_eq!(numbers(&batch), (-1, -1, -1));
