@@ -8,6 +8,14 @@
 pub enum Mutant {
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
+    /// Producers' batches are judged without those still on their way to the disk.
+    Y11,
+    /// A batch that repeats one in flight is acknowledged at once, before the one in flight is durable.
+    Y12,
+    /// The producer table is changed when a batch is admitted, not when its append has succeeded (KAFKA-6683).
+    X62,
+    /// Every 64th acknowledged batch is dropped instead of appended: the canary of the whole pipeline.
+    X87,
 }
 
 /// Is this planted bug switched on? A constant `false` without the feature `mutants`.

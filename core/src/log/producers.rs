@@ -110,6 +110,17 @@ pub fn next_sequence(sequence: i32) -> i32 {
 }
 
 impl ProducerEntry {
+    /// A producer of whom no batch is known yet, at the epoch of the one that is about to be recorded.
+    pub fn new(header: &BatchHeader) -> Self {
+        Self {
+            epoch: header.producer_epoch,
+            batches: Vec::new(),
+            coordinator_epoch: -1,
+            last_timestamp: header.max_timestamp,
+            transaction_start: None,
+        }
+    }
+
     /// Judges a batch of this producer.
     pub fn check(&self, header: &BatchHeader) -> Result<Sequence, SequenceError> {
         let producer = header.producer_id;
@@ -139,7 +150,8 @@ impl ProducerEntry {
         }
     }
 
-    fn record(&mut self, header: &BatchHeader) {
+    /// Takes note of one more batch of this producer.
+    pub fn record(&mut self, header: &BatchHeader) {
         if header.producer_epoch != self.epoch {
             self.epoch = header.producer_epoch;
             self.batches.clear();
@@ -172,13 +184,7 @@ impl ProducerTable {
         }
         self.producers
             .entry(header.producer_id)
-            .or_insert_with(|| ProducerEntry {
-                epoch: header.producer_epoch,
-                batches: Vec::new(),
-                coordinator_epoch: -1,
-                last_timestamp: header.max_timestamp,
-                transaction_start: None,
-            })
+            .or_insert_with(|| ProducerEntry::new(header))
             .record(header);
     }
 
