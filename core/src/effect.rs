@@ -1,6 +1,6 @@
 //! Orders that the core gives a driver.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, string::String};
 
 use crate::{
     ids::{JobId, LogId, RequestId},
@@ -29,6 +29,23 @@ pub enum Effect {
     },
     /// Recovery is over: clients can be served.
     Ready,
+    /// A log could not be opened; its partition is offline, the others are not touched. For logs and metrics.
+    LogFailed {
+        /// Its folder.
+        dir: String,
+        /// One line for a person.
+        reason: String,
+    },
+    /// The data directory failed and takes no more (KIP-112). For logs, metrics and health.
+    DirectoryFailed {
+        /// One line for a person.
+        reason: String,
+    },
+    /// The node cannot go on: its metadata log is damaged or from a newer version. The process must end with this reason.
+    Halt {
+        /// One line for a person.
+        reason: String,
+    },
     /// Everything is closed after [`crate::input::Input::StopRequested`]; the process can end.
     Stopped,
 }

@@ -42,13 +42,15 @@ const SETTINGS: &[Setting] = &[
             c.cleanup = policy;
             Ok(())
         },
-        show: |c| match (c.cleanup.delete, c.cleanup.compact) {
-            (true, true) => "compact,delete",
-            (true, false) => "delete",
-            (false, true) => "compact",
-            (false, false) => "",
-        }
-        .to_string(),
+        show: |c| {
+            match (c.cleanup.delete, c.cleanup.compact) {
+                (true, true) => "compact,delete",
+                (true, false) => "delete",
+                (false, true) => "compact",
+                (false, false) => "",
+            }
+            .to_string()
+        },
     },
     Setting {
         name: "compression.type",
@@ -76,11 +78,13 @@ const SETTINGS: &[Setting] = &[
             };
             Ok(())
         },
-        show: |c| match c.durability {
-            Durability::Fsync => "fsync",
-            Durability::Replicated => "replicated",
-        }
-        .to_string(),
+        show: |c| {
+            match c.durability {
+                Durability::Fsync => "fsync",
+                Durability::Replicated => "replicated",
+            }
+            .to_string()
+        },
     },
     Setting {
         name: "file.delete.delay.ms",
@@ -143,11 +147,13 @@ const SETTINGS: &[Setting] = &[
             };
             Ok(())
         },
-        show: |c| match c.timestamp_type {
-            TimestampType::CreateTime => "CreateTime",
-            TimestampType::LogAppendTime => "LogAppendTime",
-        }
-        .to_string(),
+        show: |c| {
+            match c.timestamp_type {
+                TimestampType::CreateTime => "CreateTime",
+                TimestampType::LogAppendTime => "LogAppendTime",
+            }
+            .to_string()
+        },
     },
     Setting {
         name: "min.cleanable.dirty.ratio",

@@ -17,7 +17,7 @@ use crate::{
     limits,
     log::LogConfig,
     message::{
-        AlterConfigsRequest, AlterConfigsResource, AlterConfigsResponse, AlteredConfigs, ConfigResource,
+        AlterConfigsRequest, AlterConfigsResource, AlterConfigsResponse, AlteredConfigs, ConfigEntry, ConfigResource,
         CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
         CreatedPartitions, CreatedTopic, DeleteTopicsRequest, DeleteTopicsResponse, DeletedTopic, ErrorCode,
         NewPartitions, NewTopic, TopicRef,
@@ -93,7 +93,10 @@ impl Controller {
             return Err((ErrorCode::TopicAlreadyExists, format!("topic {:?} already exists", new.name.as_str())));
         }
         if let Some(other) = colliding(image, &new.name) {
-            return Err((ErrorCode::InvalidTopic, format!("the name collides with topic {other:?}: '.' and '_' count as one")));
+            return Err((
+                ErrorCode::InvalidTopic,
+                format!("the name collides with topic {other:?}: '.' and '_' count as one"),
+            ));
         }
         let assignments = self.assignments(image, new)?;
         let mut overrides = super::image::Overrides::new();
@@ -109,7 +112,11 @@ impl Controller {
             records.push(MetadataRecord::TopicCreated { name: new.name.clone(), id });
             for (name, value) in &overrides {
                 let resource = ConfigResource::Topic(new.name.clone());
-                records.push(MetadataRecord::ConfigChanged { resource, name: name.clone(), value: Some(value.clone()) });
+                records.push(MetadataRecord::ConfigChanged {
+                    resource,
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                });
             }
             records.extend((0..).zip(&assignments).map(|(p, nodes)| new_partition(image, id, PartitionId(p), nodes)));
         }
@@ -297,6 +304,15 @@ impl Controller {
         Ok(gone.chain(set.map(|(name, value)| record(name, Some(value)))).collect())
     }
 
+    /// A topic's settings, all or those asked for.
+    pub fn describe_topic_configs(
+        &self,
+        overrides: Option<&super::image::Overrides>,
+        names: Option<&[String]>,
+    ) -> Vec<ConfigEntry> {
+        configs::describe(&self.log_defaults, overrides, names)
+    }
+
     /// The next block of producer ids (KIP-98): the record that allots it, and its first id.
     pub fn allot_producer_ids(&self, image: &Image) -> Decision<ProducerId> {
         let first = image.next_producer_id();
@@ -395,7 +411,12 @@ mod tests {
 
     fn image() -> Image {
         let mut image = Image::default();
-        image.apply(&MetadataRecord::BrokerRegistered { node: NodeId(1), epoch: BrokerEpoch(1), rack: None, fenced: false });
+        image.apply(&MetadataRecord::BrokerRegistered {
+            node: NodeId(1),
+            epoch: BrokerEpoch(1),
+            rack: None,
+            fenced: false,
+        });
         image
     }
 

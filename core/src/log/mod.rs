@@ -18,6 +18,8 @@ mod config;
 mod disk;
 mod job;
 mod producers;
+mod dir_state;
+pub use dir_state::{DirState, Identity};
 
 pub use config::{CleanupPolicy, Durability, LogConfig};
 pub use disk::{Disk, DiskError, OpenMode};

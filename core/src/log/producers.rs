@@ -182,10 +182,7 @@ impl ProducerTable {
         if !header.has_producer() || header.is_control() {
             return;
         }
-        self.producers
-            .entry(header.producer_id)
-            .or_insert_with(|| ProducerEntry::new(header))
-            .record(header);
+        self.producers.entry(header.producer_id).or_insert_with(|| ProducerEntry::new(header)).record(header);
     }
 
     /// What is known of one producer.

@@ -7,6 +7,7 @@
 mod admin;
 mod data;
 mod error;
+mod refuse;
 
 pub use admin::*;
 pub use data::*;

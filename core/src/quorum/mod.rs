@@ -77,6 +77,13 @@ impl Quorum {
         self.log_end = end;
     }
 
+    /// The leader's own disk refused what was appended last: the log ends where it ended before.
+    pub fn append_failed(&mut self) {
+        let Role::Leader { epoch_start, durable } = &self.role else { panic!("only the leader appends") };
+        let durable = durable.get(&self.me).copied().unwrap_or(*epoch_start);
+        self.log_end = durable.max(*epoch_start);
+    }
+
     /// A voter has made the log durable up to `end`. Returns the high watermark when that moved it.
     pub fn persisted(&mut self, voter: NodeId, end: Offset) -> Option<Offset> {
         assert!(end <= self.log_end, "nothing past the log's end is durable");

@@ -11,25 +11,17 @@ use crate::{
     time::Timestamp,
 };
 
-/// What became of a batch that a producer sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It has its place in the log and is on its way to the disk.
-    Appended {
-        /// Offset of its first record.
-        base: Offset,
-        /// The offset after its last record: acknowledged once the high watermark is there.
-        end: Offset,
-    },
-    /// It is in the log, or on its way, from an earlier attempt.
-    Duplicate {
-        /// Where its first record stands.
-        base: Offset,
-        /// The offset after its last record.
-        end: Offset,
-    },
-    /// It is not appended.
-    Refused(Refusal),
+/// A batch that is in the log or on its way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Offset of its first record.
+    pub base: Offset,
+    /// The offset after its last record.
+    pub end: Offset,
+    /// It had been appended by an earlier attempt already.
+    pub duplicate: bool,
+    /// The waiter will hear of the outcome in a [`super::Completed`]; otherwise the outcome is known to be success.
+    pub waits: bool,
 }
 
 /// Why a batch is not appended.
@@ -82,21 +74,25 @@ pub(super) fn check(batch: &Batch, config: &LogConfig, topic: TopicId, wall: Tim
     if config.timestamp_type == TimestampType::CreateTime {
         check_timestamps(batch, config, wall)?;
     }
-    if config.cleanup.compact && !batch.is_keyed() {
+    if config.cleanup.compact {
         // The one place where the core looks past a header: only compacted topics pay for it.
-        return refuse(ErrorCode::InvalidRecord, "a compacted topic takes no record without a key");
+        match batch.check_records() {
+            Ok(summary) if summary.first_without_key.is_none() => {}
+            Ok(_) => return refuse(ErrorCode::InvalidRecord, "a compacted topic takes no record without a key"),
+            Err(error) => return refuse(ErrorCode::CorruptMessage, &error.to_string()),
+        }
     }
     Ok(())
 }
 
 fn check_timestamps(batch: &Batch, config: &LogConfig, wall: Timestamp) -> Result<(), Refusal> {
     let header = batch.header();
-    let too_new = config
-        .timestamp_after_max
-        .is_some_and(|max| header.max_timestamp.millis_since(wall) > i64::try_from(max.as_millis()).unwrap_or(i64::MAX));
-    let too_old = config
-        .timestamp_before_max
-        .is_some_and(|max| wall.millis_since(header.base_timestamp) > i64::try_from(max.as_millis()).unwrap_or(i64::MAX));
+    let too_new = config.timestamp_after_max.is_some_and(|max| {
+        header.max_timestamp.millis_since(wall) > i64::try_from(max.as_millis()).unwrap_or(i64::MAX)
+    });
+    let too_old = config.timestamp_before_max.is_some_and(|max| {
+        wall.millis_since(header.base_timestamp) > i64::try_from(max.as_millis()).unwrap_or(i64::MAX)
+    });
     if too_new || too_old {
         let reason = "a timestamp is outside message.timestamp.before.max.ms and message.timestamp.after.max.ms";
         return Err(Refusal::new(ErrorCode::InvalidTimestamp, reason));

@@ -69,7 +69,11 @@ mod tests {
     use super::*;
 
     fn cache() -> EpochCache {
-        EpochCache::new(alloc::vec![(LeaderEpoch(1), Offset(0)), (LeaderEpoch(3), Offset(10)), (LeaderEpoch(4), Offset(20))])
+        EpochCache::new(alloc::vec![
+            (LeaderEpoch(1), Offset(0)),
+            (LeaderEpoch(3), Offset(10)),
+            (LeaderEpoch(4), Offset(20))
+        ])
     }
 
     #[test]

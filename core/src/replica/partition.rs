@@ -109,7 +109,7 @@ impl Partition {
         image: &cluster::Partition,
         state: LogState,
         effects: &mut Effects,
-    ) -> Self {
+    ) -> (Self, Option<JobId>) {
         let mut partition = Self {
             id,
             topic,
@@ -135,19 +135,21 @@ impl Partition {
             touched: Touched { cleaner: true, expiry: true },
             canary: 0,
         };
-        partition.take_epoch(image.leader_epoch, effects);
+        let order = partition.take_epoch(image.leader_epoch, effects);
         partition.advance_high_watermark();
         partition.check();
-        partition
+        (partition, order)
     }
 
-    fn take_epoch(&mut self, epoch: LeaderEpoch, effects: &mut Effects) {
+    /// Begins an epoch; returns the order that notes it in the log, unless the log has it already.
+    fn take_epoch(&mut self, epoch: LeaderEpoch, effects: &mut Effects) -> Option<JobId> {
         assert!(epoch > self.leader_epoch, "a leader's epoch is new to it");
         self.leader_epoch = epoch;
-        if self.epochs.latest().is_none_or(|latest| latest < epoch) {
-            self.epochs.begin(epoch, self.log_end);
-            effects.run(self.log, Job::StartEpoch { epoch, start: self.log_end });
+        if self.epochs.latest().is_some_and(|latest| latest >= epoch) {
+            return None;
         }
+        self.epochs.begin(epoch, self.log_end);
+        Some(effects.run(self.log, Job::StartEpoch { epoch, start: self.log_end }))
     }
 
     /// The relations between the marks (R5).
@@ -158,7 +160,7 @@ impl Partition {
         assert!(self.isr.contains(&self.me), "a leader is in sync with itself");
     }
 
-    /// Takes a producer's batch in, or says why not. `waiter` hears of the outcome unless it is refused here.
+    /// Takes a producer's batch in, or says why not. `waiter` hears of the outcome if [`Admission::waits`] says so.
     pub fn admit(
         &mut self,
         now: Now,
@@ -167,25 +169,14 @@ impl Partition {
         waiter: Ack,
         budget: &mut TailBudget,
         effects: &mut Effects,
-    ) -> Admission {
-        match self.try_admit(now, batch, acks, budget, effects) {
-            Ok(admission) => {
-                let (Admission::Appended { end, .. } | Admission::Duplicate { end, .. }) = admission else {
-                    unreachable!("a refusal is an error")
-                };
-                let at_once = mutant!(Y12) && matches!(admission, Admission::Duplicate { .. });
-                if acks != Acks::None && end > self.acknowledged(acks) && !at_once {
-                    self.waiting.entry(end).or_default().push(waiter);
-                }
-                admission
-            }
-            Err(refusal) => Admission::Refused(refusal),
+    ) -> Result<Admission, Refusal> {
+        let mut admission = self.try_admit(now, batch, acks, budget, effects)?;
+        let at_once = mutant!(Y12) && admission.duplicate;
+        admission.waits = acks != Acks::None && admission.end > self.acknowledged(acks) && !at_once;
+        if admission.waits {
+            self.waiting.entry(admission.end).or_default().push(waiter);
         }
-    }
-
-    /// Is a batch that ends here acknowledged already?
-    pub fn is_acknowledged(&self, end: Offset) -> bool {
-        end <= self.high_watermark
+        Ok(admission)
     }
 
     fn acknowledged(&self, acks: Acks) -> Offset {
@@ -215,7 +206,8 @@ impl Partition {
         if batch.header().has_producer()
             && let Sequence::Duplicate(known) = self.in_flight.check(&self.producers, batch.header())?
         {
-            return Ok(Admission::Duplicate { base: known.base_offset(), end: known.last_offset.next() });
+            let (base, end) = (known.base_offset(), known.last_offset.next());
+            return Ok(Admission { base, end, duplicate: true, waits: false });
         }
         if self.config.timestamp_type == TimestampType::LogAppendTime {
             batch.stamp_log_append_time(now.wall);
@@ -224,10 +216,10 @@ impl Partition {
         let (base, end) = (self.log_end, batch.header().next_offset());
         self.canary += 1;
         if mutant!(X87) && self.canary.is_multiple_of(64) && self.in_flight.is_empty() {
-            return Ok(Admission::Duplicate { base, end: self.high_watermark });
+            return Ok(Admission { base, end: self.high_watermark, duplicate: false, waits: false });
         }
         self.append(now, batch, budget, effects);
-        Ok(Admission::Appended { base, end })
+        Ok(Admission { base, end, duplicate: false, waits: false })
     }
 
     /// Appends a batch that has its offsets and its epoch.

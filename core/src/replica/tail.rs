@@ -8,7 +8,7 @@ use crate::{ids::LogId, limits, offset::Offset, record::Batch};
 
 /// One partition's newest batches, contiguous up to the log's end.
 #[derive(Debug, Default)]
-pub struct Tail {
+pub(super) struct Tail {
     batches: VecDeque<Batch>,
     bytes: usize,
 }

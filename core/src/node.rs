@@ -1,1 +1,0 @@
-//! One node: composition and routing only.

@@ -1,0 +1,271 @@
+//! One node: composition and routing only.
+//!
+//! ```text
+//! New -> Opening (metadata log) -> Replaying -> Electing -> Registering -> Opening partitions -> Serving -> Closing -> Closed
+//! ```
+//!
+//! Three calls make up the whole contract: [`Node::handle`] takes a fact, [`Node::poll_effect`] gives orders until there
+//! are none, [`Node::next_deadline`] says when the node wants to be woken. A run is a function of the configuration, the
+//! recovered state, the seed and the inputs.
+
+mod admin;
+mod config;
+mod fetch;
+mod housekeeping;
+mod metadata_log;
+mod offsets;
+mod parked;
+mod produce;
+mod startup;
+mod timers;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+};
+
+pub use config::NodeConfig;
+pub use timers::{Deadline, TimerKind};
+
+use crate::{
+    cluster::{Controller, Image},
+    effect::{Effect, Effects},
+    ids::{JobId, LogId, PartitionId, RequestId, TopicPartition},
+    input::Input,
+    log::{DirState, JobOutcome, LogError},
+    message::{ErrorCode, Request, Response, TopicRef},
+    prng::Prng,
+    replica::{Partition, TailBudget},
+    time::{Instant, Now, Timestamp},
+};
+use metadata_log::{MetadataLog, Pending};
+use parked::{Gathers, ParkedFetches, ParkedProduces};
+use startup::{Opening, Phase};
+use timers::Timers;
+
+/// One node of a cluster.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    recovered: DirState,
+    now: Now,
+    effects: Effects,
+    phase: Phase,
+    timers: Timers,
+    // The cluster's state, and how it changes.
+    metadata: MetadataLog,
+    image: Image,
+    controller: Controller,
+    pending: VecDeque<Pending>,
+    // The logs of this node.
+    next_log: u32,
+    partitions: BTreeMap<LogId, Partition>,
+    by_id: BTreeMap<TopicPartition, LogId>,
+    opening: BTreeMap<LogId, Opening>,
+    /// Partitions whose log could not be opened.
+    broken: BTreeSet<TopicPartition>,
+    /// Logs on their way out: what they still answer is of no interest.
+    closing: BTreeSet<LogId>,
+    jobs: BTreeMap<JobId, Purpose>,
+    tail: TailBudget,
+    // Requests that wait.
+    produces: ParkedProduces,
+    fetches: ParkedFetches,
+    gathers: Gathers,
+    producer_ids: produce::ProducerIds,
+}
+
+/// What a job was ordered for, where that is not an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// One part of a request that is answered when all its parts are there.
+    Gather { request: RequestId, index: usize },
+    /// Retention, cleaning, expiry.
+    Housekeeping,
+    /// Its outcome says nothing that the node has to act on, unless it failed.
+    Order,
+}
+
+impl Node {
+    /// A node that has not been told anything yet; its first input is [`Input::Started`].
+    pub fn new(config: NodeConfig, recovered: DirState, seed: u64) -> Self {
+        let mut prng = Prng::new(seed);
+        let controller_seed = Prng::new(prng.next_u64());
+        let timers = Timers::new(config.retention_check_interval, config.cleaner_backoff, config.expiry_check_interval);
+        Self {
+            controller: Controller::new(
+                config.log_defaults.clone(),
+                config.partitions_default,
+                config.replication_default,
+                controller_seed,
+            ),
+            timers,
+            config,
+            recovered,
+            now: Now { mono: Instant::ZERO, wall: Timestamp(0) },
+            effects: Effects::new(),
+            phase: Phase::New,
+            metadata: MetadataLog::default(),
+            image: Image::default(),
+            pending: VecDeque::new(),
+            next_log: LogId::METADATA.0 + 1,
+            partitions: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            tail: TailBudget::default(),
+            produces: ParkedProduces::default(),
+            fetches: ParkedFetches::default(),
+            gathers: Gathers::default(),
+            producer_ids: produce::ProducerIds::default(),
+        }
+    }
+
+    /// Takes one fact. All effects of the one before must have been collected.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(self.now.mono <= now.mono, "the monotonic clock went back");
+        assert!(self.effects.is_drained(), "effects are collected before the next input");
+        self.now = now;
+        match input {
+            Input::Started => self.start(),
+            Input::Requested { id, request } => self.on_request(id, request),
+            Input::RequestAbandoned { id } => self.abandon_request(id),
+            Input::JobEnded { log, job, outcome } => self.on_job_ended(log, job, outcome),
+            Input::StopRequested => self.begin_stop(),
+            Input::TimePassed => {}
+        }
+        self.on_time();
+        while let Some((log, base)) = self.tail.over() {
+            if let Some(partition) = self.partitions.get_mut(&log) {
+                partition.drop_tail(base, &mut self.tail);
+            }
+        }
+    }
+
+    /// The next order, if there is one.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop()
+    }
+
+    /// When the node wants [`Input::TimePassed`] at the latest.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.next()
+    }
+
+    /// The committed metadata, for checkers and for what a driver shows.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The partitions that this node leads, for checkers and for metrics.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
+    }
+
+    /// Can clients be served?
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    fn on_request(&mut self, id: RequestId, request: Request) {
+        if self.phase != Phase::Serving {
+            // Not yet, or not any more: both pass, on this node or another.
+            let response = request.refuse(ErrorCode::LeaderNotAvailable);
+            return self.effects.respond(id, response);
+        }
+        match request {
+            Request::Produce(r) => self.on_produce(id, r),
+            Request::Fetch(r) => self.on_fetch(id, r),
+            Request::ListOffsets(r) => self.on_list_offsets(id, &r),
+            Request::OffsetForLeaderEpoch(r) => self.on_offset_for_leader_epoch(id, &r),
+            Request::DeleteRecords(r) => self.on_delete_records(id, &r),
+            Request::InitProducerId(r) => self.on_init_producer_id(id, &r),
+            Request::Metadata(r) => self.on_metadata(id, r),
+            Request::DescribeCluster => self.on_describe_cluster(id),
+            Request::DescribeTopicPartitions(r) => self.on_describe_topic_partitions(id, &r),
+            Request::DescribeLogDirs(r) => self.on_describe_log_dirs(id, &r),
+            Request::DescribeConfigs(r) => self.on_describe_configs(id, &r),
+            Request::CreateTopics(_)
+            | Request::DeleteTopics(_)
+            | Request::CreatePartitions(_)
+            | Request::AlterConfigs(_) => self.enqueue(Pending::Request(id, request)),
+        }
+    }
+
+    fn abandon_request(&mut self, id: RequestId) {
+        if let Some(parked) = self.produces.take(id) {
+            self.timers.unpark(parked.deadline, id);
+        }
+        self.drop_fetch(id);
+        self.gathers.take(id);
+    }
+
+    fn on_job_ended(&mut self, log: LogId, job: JobId, outcome: Result<JobOutcome, LogError>) {
+        let purpose = self.jobs.remove(&job);
+        if let Err(LogError::Offline(error)) = &outcome {
+            self.on_directory_failed(alloc::format!("{error}"));
+        }
+        if log == LogId::METADATA {
+            return self.on_metadata_job_ended(job, outcome);
+        }
+        if self.phase == Phase::Closing {
+            return self.on_job_ended_while_closing(log, job, purpose, outcome);
+        }
+        if self.opening.contains_key(&log) {
+            return self.on_opened(log, outcome);
+        }
+        if self.closing.contains(&log) {
+            return self.on_closing_job_ended(log, job, purpose, outcome);
+        }
+        match purpose {
+            None => self.on_append_ended(log, job, outcome),
+            Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, outcome),
+            Some(Purpose::Housekeeping | Purpose::Order) => self.on_housekeeping_ended(log, outcome),
+        }
+    }
+
+    /// The data directory takes no more, for good (KIP-112): whatever needs it is refused from here on.
+    fn on_directory_failed(&mut self, reason: String) {
+        let already = self.partitions.values().all(Partition::is_offline);
+        for partition in self.partitions.values_mut() {
+            partition.take_offline();
+        }
+        if !already {
+            self.effects.push(Effect::DirectoryFailed { reason });
+        }
+    }
+
+    fn on_time(&mut self) {
+        while let Some(request) = self.timers.due_request(self.now.mono) {
+            self.on_request_deadline(request);
+        }
+        self.housekeep();
+    }
+
+    /// The log of the partition that a request names, or the error that the request earns.
+    fn find(&self, topic: &TopicRef, partition: PartitionId) -> Result<LogId, ErrorCode> {
+        let Some(found) = self.image.resolve(topic) else {
+            return Err(match topic {
+                TopicRef::Name(_) => ErrorCode::UnknownTopicOrPartition,
+                TopicRef::Id(_) => ErrorCode::UnknownTopicId,
+            });
+        };
+        let id = TopicPartition { topic: found.id, partition };
+        if let Some(log) = self.by_id.get(&id) {
+            return Ok(*log);
+        }
+        Err(if self.broken.contains(&id) {
+            ErrorCode::KafkaStorageError
+        } else if self.image.partition(id).is_none() {
+            ErrorCode::UnknownTopicOrPartition
+        } else {
+            ErrorCode::NotLeaderOrFollower
+        })
+    }
+
+    fn respond(&mut self, id: RequestId, response: Response) {
+        self.effects.respond(id, response);
+    }
+}

@@ -1,0 +1,218 @@
+//! From nothing to serving, and back to nothing.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use super::{Node, Purpose, metadata_log::Pending};
+use crate::{
+    cluster::configs,
+    effect::Effect,
+    ids::{JobId, LogId, PartitionId, TopicId, TopicName, TopicPartition, partition_dir},
+    log::{Job, JobOutcome, LogConfig, LogError},
+    message::{ConfigResource, ErrorCode},
+    replica::Partition,
+};
+
+/// How far a node has come. It goes forward only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing has happened.
+    New,
+    /// The metadata log is being opened and read, its leader elected, the broker registered, the partitions opened.
+    Starting,
+    /// Clients are served.
+    Serving,
+    /// Appends end, logs are closed.
+    Closing,
+    /// Everything is closed.
+    Closed,
+    /// The node has halted.
+    Halted,
+}
+
+/// A log on its way in.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) id: TopicPartition,
+    pub(super) topic: TopicName,
+    pub(super) config: LogConfig,
+}
+
+impl Node {
+    pub(super) fn start(&mut self) {
+        assert!(self.phase == Phase::New, "a node starts once");
+        self.phase = Phase::Starting;
+        self.open_metadata_log();
+    }
+
+    /// The broker is registered and the image is whole: open every partition that this node has.
+    pub(super) fn open_partitions(&mut self) {
+        let mine: Vec<(TopicId, i32)> = self
+            .image
+            .topics()
+            .flat_map(|topic| (0..).zip(&topic.partitions).map(move |(p, partition)| (topic.id, p, partition)))
+            .filter(|(_, _, partition)| partition.replicas.contains(&self.config.node))
+            .map(|(topic, p, _)| (topic, p))
+            .collect();
+        for (topic, p) in mine {
+            self.open_partition(topic, PartitionId(p));
+        }
+        self.serve_once_open();
+    }
+
+    pub(super) fn open_partition(&mut self, topic: TopicId, partition: PartitionId) {
+        let topic = self.image.topic(topic).expect("only partitions of the image are opened");
+        let id = TopicPartition { topic: topic.id, partition };
+        let log = LogId(self.next_log);
+        self.next_log += 1;
+        let overrides = self.image.overrides(&ConfigResource::Topic(topic.name.clone()));
+        let config = configs::log_config(&self.config.log_defaults, overrides);
+        let dir = partition_dir(&topic.name, partition);
+        self.opening.insert(log, Opening { id, topic: topic.name.clone(), config: config.clone() });
+        self.effects.run(log, Job::Open { dir, topic_id: id.topic, config, wall: self.now.wall });
+    }
+
+    pub(super) fn on_opened(&mut self, log: LogId, outcome: Result<JobOutcome, LogError>) {
+        let opening = self.opening.remove(&log).expect("the caller has looked");
+        match (outcome, self.image.partition(opening.id)) {
+            (Ok(JobOutcome::Opened(state)), Some(image)) => {
+                let Opening { id, topic, config } = opening;
+                let (me, image) = (self.config.node, image.clone());
+                let effects = &mut self.effects;
+                let (partition, order) = Partition::lead(me, id, topic, log, config, &image, state, effects);
+                self.jobs.extend(order.map(|job| (job, Purpose::Order)));
+                self.partitions.insert(log, partition);
+                self.by_id.insert(id, log);
+            }
+            (Ok(JobOutcome::Opened(_)), None) => self.delete_log(log),
+            (Ok(other), _) => panic!("an open was answered by {other:?}"),
+            (Err(error), _) => {
+                self.broken.insert(opening.id);
+                let dir = partition_dir(&opening.topic, opening.id.partition);
+                self.effects.push(Effect::LogFailed { dir, reason: error.to_string() });
+            }
+        }
+        self.serve_once_open();
+    }
+
+    fn serve_once_open(&mut self) {
+        if !self.opening.is_empty() {
+            return;
+        }
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Serving;
+            self.timers.start(self.now.mono);
+            self.effects.push(Effect::Ready);
+        }
+        self.finish_commit();
+    }
+
+    /// A topic is gone: whoever waits for one of its partitions is told, and its log removed.
+    pub(super) fn close_deleted(&mut self, id: TopicPartition) {
+        self.broken.remove(&id);
+        let Some(log) = self.by_id.remove(&id) else { return };
+        let mut partition = self.partitions.remove(&log).expect("a partition that is led has its log");
+        partition.drop_whole_tail(&mut self.tail);
+        let (acks, readers) = partition.abandon();
+        for ack in acks {
+            self.acknowledge(ack, ErrorCode::UnknownTopicOrPartition);
+        }
+        for reader in readers {
+            self.finish_fetch(reader);
+        }
+        self.delete_log(log);
+    }
+
+    fn delete_log(&mut self, log: LogId) {
+        self.closing.insert(log);
+        let job = self.effects.run(log, Job::Delete);
+        self.jobs.insert(job, Purpose::Order);
+    }
+
+    /// A log on its way out has answered; only requests that gather still care.
+    pub(super) fn on_closing_job_ended(
+        &mut self,
+        log: LogId,
+        _job: JobId,
+        purpose: Option<Purpose>,
+        outcome: Result<JobOutcome, LogError>,
+    ) {
+        match purpose {
+            Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, Err(LogError::NotOpen)),
+            Some(Purpose::Order) if outcome == Ok(JobOutcome::Done) => {}
+            _ => {}
+        }
+    }
+
+    /// The operator wants an end: no new request; what is begun is finished.
+    pub(super) fn begin_stop(&mut self) {
+        if matches!(self.phase, Phase::Closing | Phase::Closed | Phase::Halted) {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.timers.stop();
+        while let Some(id) = self.fetches.any() {
+            self.finish_fetch(id);
+        }
+        for pending in core::mem::take(&mut self.pending) {
+            if let Pending::Request(id, request) = pending {
+                self.respond(id, request.refuse(ErrorCode::NotController));
+            }
+        }
+        self.close_when_quiet();
+    }
+
+    pub(super) fn on_job_ended_while_closing(
+        &mut self,
+        log: LogId,
+        job: JobId,
+        purpose: Option<Purpose>,
+        outcome: Result<JobOutcome, LogError>,
+    ) {
+        match purpose {
+            Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, outcome),
+            Some(_) => {}
+            None if self.opening.remove(&log).is_some() => {
+                if outcome.is_ok() {
+                    self.close_log(log);
+                }
+            }
+            None if self.partitions.contains_key(&log) => self.on_append_ended(log, job, outcome),
+            None => {}
+        }
+        self.close_when_quiet();
+    }
+
+    /// Closes every log once no append is on its way any more, the metadata log last.
+    pub(super) fn close_when_quiet(&mut self) {
+        if self.phase != Phase::Closing || !self.partitions.values().all(Partition::is_quiet) {
+            return;
+        }
+        if !self.metadata.is_quiet() || !self.jobs.is_empty() || !self.opening.is_empty() {
+            return;
+        }
+        if !self.partitions.is_empty() {
+            let logs: Vec<LogId> = self.partitions.keys().copied().collect();
+            self.partitions.clear();
+            self.by_id.clear();
+            logs.into_iter().for_each(|log| self.close_log(log));
+        } else if !self.metadata.is_closed() {
+            self.close_metadata_log();
+        } else {
+            self.phase = Phase::Closed;
+            self.effects.push(Effect::Stopped);
+        }
+    }
+
+    fn close_log(&mut self, log: LogId) {
+        self.closing.insert(log);
+        let job = self.effects.run(log, Job::Close);
+        self.jobs.insert(job, Purpose::Order);
+    }
+
+    /// The node cannot go on.
+    pub(super) fn halt(&mut self, reason: &str) {
+        self.phase = Phase::Halted;
+        self.timers.stop();
+        self.effects.push(Effect::Halt { reason: format!("the metadata log cannot be used: {reason}") });
+    }
+}
