@@ -55,6 +55,14 @@ pub enum BatchError {
         /// Last offset delta plus one.
         offsets: i64,
     },
+    /// Offsets that no log has.
+    #[error("a batch at offset {base} cannot span {offsets} offsets")]
+    Offsets {
+        /// The base offset.
+        base: i64,
+        /// Last offset delta plus one.
+        offsets: i64,
+    },
     /// Codec ids 5 to 7 mean nothing.
     #[error("compression codec {id} is unknown")]
     Codec {
@@ -91,10 +99,6 @@ impl Batch {
         let computed = crc32c::crc32c(&bytes[CRC_START..size]);
         if computed != header.crc {
             return Err(BatchError::Crc { stored: header.crc, computed });
-        }
-        let offsets = i64::from(header.last_offset_delta) + 1;
-        if header.last_offset_delta < 0 || header.records_count < 0 || i64::from(header.records_count) > offsets {
-            return Err(BatchError::Count { records: header.records_count, offsets });
         }
         if header.compression().is_none() {
             return Err(BatchError::Codec { id: header.attributes & 7 });
@@ -179,14 +183,21 @@ impl Iterator for Batches {
     }
 }
 
-/// Header and size of the batch at the front, with nothing but magic and length judged.
+/// Header and size of the batch at the front, judged by what it says alone: whoever walks over headers can take its
+/// offsets and size for possible ones. Nothing proves that they are those that were written.
 pub(crate) fn peek(bytes: &[u8]) -> Result<(BatchHeader, usize), BatchError> {
     let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Err(BatchError::Truncated { needed: HEADER_BYTES, available: bytes.len() });
     };
     let header = BatchHeader::read(head).ok_or(BatchError::Magic { magic: head[16] })?;
-    match header.size() {
-        Some(size) if size <= limits::BATCH_BYTES_MAX => Ok((header, size)),
-        _ => Err(BatchError::Length { length: header.batch_length }),
+    let size = header.size().filter(|&size| size <= limits::BATCH_BYTES_MAX);
+    let size = size.ok_or(BatchError::Length { length: header.batch_length })?;
+    let offsets = i64::from(header.last_offset_delta) + 1;
+    if header.last_offset_delta < 0 || header.records_count < 0 || i64::from(header.records_count) > offsets {
+        return Err(BatchError::Count { records: header.records_count, offsets });
     }
+    if header.base_offset.0 < 0 || header.base_offset.0.checked_add(offsets).is_none() {
+        return Err(BatchError::Offsets { base: header.base_offset.0, offsets });
+    }
+    Ok((header, size))
 }

@@ -315,7 +315,8 @@ fn take_record<'a>(frame: &Frame, bytes: &mut &'a [u8], previous_delta: i32) -> 
     }
     let timestamp = match frame.append_time {
         Some(time) => time,
-        None => Timestamp(frame.base_timestamp.0.checked_add(timestamp_delta)?),
+        // Wraps as the subtraction of its writer does.
+        None => Timestamp(frame.base_timestamp.0.wrapping_add(timestamp_delta)),
     };
     let key = take_nullable(&mut body)?;
     let value = take_nullable(&mut body)?;

@@ -135,6 +135,29 @@ fn a_count_that_lies_costs_nothing() {
 }
 
 #[test]
+fn offsets_beyond_the_last_are_refused() {
+    let (batch, _) =
+        build(&[Plain { gap: 0, timestamp: 1, key: None, value: None, headers: vec![] }], &BatchOptions::default());
+    for base in [-1, i64::MIN, i64::MAX] {
+        let mut header = *batch.header();
+        header.base_offset = Offset(base);
+        let mut bytes = Batch::assemble(header, batch.body().clone()).to_bytes();
+        assert_eq!(Batch::parse(&mut bytes), Err(BatchError::Offsets { base, offsets: 1 }));
+    }
+}
+
+#[test]
+fn timestamps_at_both_ends_round_trip() {
+    let mut builder = BatchBuilder::new();
+    for (delta, time) in [(0, i64::MAX), (1, i64::MIN), (2, -1)] {
+        builder.append(delta, Timestamp(time), None, None, []);
+    }
+    let batch = builder.build(&BatchOptions::default());
+    let times: Vec<i64> = batch.records().expect("it opens").map(|r| r.expect("it is whole").timestamp.0).collect();
+    assert_eq!(times, [i64::MAX, i64::MIN, -1]);
+}
+
+#[test]
 fn header_counts_and_lengths_are_not_believed() {
     // length 8 | attributes | deltas 0 0 | key null | value null | headers: 2^31 - 1
     let body = [0x14, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f];
