@@ -11,4 +11,6 @@ pub mod tally;
 pub mod trace;
 pub mod config;
 pub mod history;
+pub mod payload;
+pub mod ledger;
 pub mod check;

@@ -1,0 +1,323 @@
+//! The oracle's own book of one log: what was ordered, what was promised, what may lawfully be gone.
+//!
+//! It is kept from what crosses the border between core and disk and knows nothing of how either works. Checkers
+//! compare it with what the log says of itself and with what readers are served.
+//!
+//! ```text
+//!   log start ....... promised ....... answered ....... end
+//!                     never lost       lost by power    ordered, may be anywhere
+//! ```
+
+use std::collections::BTreeMap;
+
+use tidelog_core::{
+    ids::{JobId, ProducerEpoch, ProducerId, TopicPartition},
+    log::{Job, JobOutcome, LogConfig, LogError, LogState},
+    offset::Offset,
+    record::{Batch, BatchHeader},
+    time::Timestamp,
+};
+
+use crate::{history::Value, payload};
+
+/// One record as it was ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its key.
+    pub key: Option<u16>,
+    /// No payload?
+    pub tombstone: bool,
+    /// What tells it from all others; records of the system have none.
+    pub value: Option<Value>,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+/// One batch as it was ordered.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its header, with offset and epoch stamped.
+    pub header: BatchHeader,
+    /// Its records.
+    pub notes: Vec<Note>,
+}
+
+impl Held {
+    /// Takes note of a batch.
+    pub fn of(batch: &Batch) -> Self {
+        let mut notes = Vec::new();
+        if let Ok(records) = batch.records() {
+            for record in records.flatten() {
+                notes.push(Note {
+                    offset: record.offset,
+                    key: record.key.as_deref().and_then(payload::key),
+                    tombstone: record.value.is_none(),
+                    value: payload::value(&record),
+                    timestamp: record.timestamp,
+                });
+            }
+        }
+        Self { header: *batch.header(), notes }
+    }
+}
+
+/// How the process that had the log open ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// In order.
+    Stopped,
+    /// Killed; the page cache is as it was.
+    Killed,
+    /// Without power.
+    PowerLost,
+}
+
+/// Something that the core ordered and that is not over.
+#[derive(Clone, Debug)]
+pub enum Open {
+    /// An append of the batches at these offsets, ending there.
+    Append {
+        /// Their base offsets.
+        bases: Vec<Offset>,
+        /// Log end offset after it.
+        end: Offset,
+    },
+    /// A retention with this high watermark at this time.
+    Retain {
+        /// As ordered.
+        high_watermark: Offset,
+        /// As ordered.
+        wall: Timestamp,
+    },
+    /// A raise of the log start.
+    Raise {
+        /// As ordered.
+        to: Offset,
+    },
+    /// A cleaning.
+    Clean {
+        /// As ordered.
+        bound: Offset,
+        /// As ordered.
+        wall: Timestamp,
+    },
+    /// An opening.
+    Open,
+    /// Anything else.
+    Other,
+}
+
+/// The book of one log on one node.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// Which.
+    pub id: TopicPartition,
+    /// Its settings, as last ordered.
+    pub config: LogConfig,
+    /// Could records go by compaction at any time?
+    pub compacted: bool,
+    /// Every batch in the log or on its way, by base offset.
+    pub held: BTreeMap<Offset, Held>,
+    /// Batches that were perhaps written and then given up: they may resurface after a crash.
+    pub given_up: Vec<Held>,
+    /// Where the next batch goes.
+    pub end: Offset,
+    /// Nothing below is ever lost.
+    pub promised: Offset,
+    /// Everything below was reported as appended.
+    pub answered: Offset,
+    /// As last reported.
+    pub log_start: Offset,
+    /// The highest target of a DeleteRecords that was ordered.
+    pub raised_to: Offset,
+    /// The highest bound of a cleaning that was ordered.
+    pub cleaned_to: Offset,
+    /// When the first cleaning began that could see an offset: tombstones may go so long after that.
+    pub cleanings: Vec<(Offset, Timestamp)>,
+    /// The last batch of each producer, as far as the log must know it.
+    pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
+    /// Orders not over.
+    pub open: BTreeMap<JobId, Open>,
+    /// What was injected into this log's files is beyond what it can heal.
+    pub rotten: bool,
+    /// The log said that it is corrupt.
+    pub reported: bool,
+    /// Highest high watermark that was told to anybody.
+    pub told_high_watermark: Offset,
+    /// Was the log open at least once, so that a file can be missed?
+    pub was_open: bool,
+    /// How its last process ended.
+    pub ending: Option<Ending>,
+}
+
+impl Ledger {
+    /// A log that nobody has written to.
+    pub fn new(id: TopicPartition) -> Self {
+        Self {
+            id,
+            config: LogConfig::default(),
+            compacted: false,
+            held: BTreeMap::new(),
+            given_up: Vec::new(),
+            end: Offset::ZERO,
+            promised: Offset::ZERO,
+            answered: Offset::ZERO,
+            log_start: Offset::ZERO,
+            raised_to: Offset::ZERO,
+            cleaned_to: Offset::ZERO,
+            cleanings: Vec::new(),
+            producers: BTreeMap::new(),
+            open: BTreeMap::new(),
+            rotten: false,
+            reported: false,
+            told_high_watermark: Offset::ZERO,
+            was_open: false,
+            ending: None,
+        }
+    }
+
+    /// The core ordered a job.
+    pub fn ordered(&mut self, job: JobId, order: &Job) {
+        let open = match order {
+            Job::Append { batches, .. } => {
+                let mut bases = Vec::with_capacity(batches.len());
+                for batch in batches {
+                    let held = Held::of(batch);
+                    self.note_producer(&held.header);
+                    bases.push(held.header.base_offset);
+                    self.end = held.header.next_offset();
+                    self.held.insert(held.header.base_offset, held);
+                }
+                Open::Append { bases, end: self.end }
+            }
+            Job::Retain { high_watermark, wall } => Open::Retain { high_watermark: *high_watermark, wall: *wall },
+            Job::RaiseLogStart { to } => {
+                self.raised_to = self.raised_to.max(*to);
+                Open::Raise { to: *to }
+            }
+            Job::Clean { bound, wall } => {
+                self.cleaned_to = self.cleaned_to.max(*bound);
+                self.cleanings.push((*bound, *wall));
+                Open::Clean { bound: *bound, wall: *wall }
+            }
+            Job::Open { config, .. } => {
+                self.configure(config);
+                Open::Open
+            }
+            Job::Configure { config } => {
+                self.configure(config);
+                Open::Other
+            }
+            _ => Open::Other,
+        };
+        self.open.insert(job, open);
+    }
+
+    fn configure(&mut self, config: &LogConfig) {
+        self.compacted |= config.cleanup.compact;
+        self.config = config.clone();
+    }
+
+    fn note_producer(&mut self, header: &BatchHeader) {
+        if header.has_producer() {
+            self.producers.insert(header.producer_id, (header.producer_epoch, header.last_sequence()));
+        }
+    }
+
+    /// A job is over.
+    pub fn ended(&mut self, job: JobId, outcome: &Result<JobOutcome, LogError>) {
+        let open = self.open.remove(&job);
+        self.reported |= matches!(outcome, Err(LogError::Corrupt { .. }));
+        match (open, outcome) {
+            (Some(Open::Append { .. }), Ok(JobOutcome::Appended { end, .. })) => {
+                self.answered = self.answered.max(*end);
+                if self.config.durability == tidelog_core::log::Durability::Fsync {
+                    self.promised = self.promised.max(*end);
+                }
+            }
+            (Some(Open::Append { bases, .. }), Err(_)) => {
+                for base in bases {
+                    self.given_up.extend(self.held.remove(&base));
+                }
+                self.end = self.last_end();
+                self.recount_producers();
+            }
+            (_, Ok(JobOutcome::Trimmed { log_start, .. })) => self.log_start = self.log_start.max(*log_start),
+            (_, Ok(JobOutcome::Expired { producers })) => {
+                for producer in producers {
+                    self.producers.remove(producer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn last_end(&self) -> Offset {
+        // Below what was reported nothing fails any more, even where retention has taken it.
+        self.held.values().next_back().map_or(self.answered, |held| held.header.next_offset()).max(self.answered)
+    }
+
+    /// The log was opened: what it says it holds is what it holds from now on.
+    pub fn opened(&mut self, state: &LogState, held: Vec<Held>) {
+        self.open.clear();
+        self.was_open = true;
+        let found: BTreeMap<Offset, Held> = held.into_iter().map(|held| (held.header.base_offset, held)).collect();
+        if self.compacted {
+            // What cleanings took is still what was written; only the tail can be lost or come back.
+            let lost = self.held.split_off(&state.log_end);
+            self.given_up.extend(lost.into_values());
+            for (base, batch) in found {
+                self.held.entry(base).or_insert(batch);
+            }
+        } else {
+            let before = std::mem::replace(&mut self.held, found);
+            for (base, batch) in before {
+                if base >= state.log_end {
+                    self.given_up.push(batch);
+                }
+            }
+        }
+        self.end = state.log_end;
+        self.answered = state.log_end;
+        self.promised = self.promised.min(state.log_end);
+        self.log_start = state.log_start;
+        self.told_high_watermark = self.told_high_watermark.min(state.log_end);
+        self.producers = state
+            .producers
+            .iter()
+            .filter_map(|(id, entry)| Some((id, (entry.epoch, entry.batches.last()?.last_sequence))))
+            .collect();
+    }
+
+    fn recount_producers(&mut self) {
+        let held: Vec<BatchHeader> = self.held.values().map(|held| held.header).collect();
+        let known = std::mem::take(&mut self.producers);
+        for header in held {
+            // Producers that expired stay forgotten.
+            if known.contains_key(&header.producer_id) {
+                self.note_producer(&header);
+            }
+        }
+        for (id, state) in known {
+            let gone = self.given_up.iter().any(|held| {
+                held.header.producer_id == id && (held.header.producer_epoch, held.header.last_sequence()) == state
+            });
+            if !gone {
+                self.producers.insert(id, state);
+            }
+        }
+    }
+
+    /// The batch that holds this offset, as it was ordered.
+    pub fn batch_at(&self, offset: Offset) -> Option<&Held> {
+        let (_, held) = self.held.range(..=offset).next_back()?;
+        (held.header.last_offset() >= offset).then_some(held)
+    }
+
+    /// Bytes of all batches held from `offset` on.
+    pub fn bytes_from(&self, offset: Offset) -> u64 {
+        self.held.range(offset..).map(|(_, held)| held.header.size().unwrap_or(0) as u64).sum()
+    }
+}
