@@ -41,6 +41,13 @@ pub const CONNECTION_BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
 /// Produce requests of one connection that are being worked on at a time.
 pub const CONNECTION_PRODUCES_IN_FLIGHT_MAX: u32 = 64;
 
+/// Requests of one native connection that may wait for answers; past it the connection is not read.
+pub const NATIVE_REQUESTS_IN_FLIGHT_MAX: usize = 256;
+/// Those of them that may be fetches.
+pub const NATIVE_FETCHES_IN_FLIGHT_MAX: usize = 8;
+/// The most bytes that one native fetch response carries, whatever it asks for; the first batch is exempt (KIP-74).
+pub const NATIVE_FETCH_BYTES_MAX: usize = 16 << 20;
+
 /// Fetch sessions of a node (`max.incremental.fetch.session.cache.slots`, KIP-227).
 pub const FETCH_SESSIONS_MAX: usize = 1_000;
 /// Partitions remembered in all fetch sessions together.

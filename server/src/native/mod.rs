@@ -1,11 +1,35 @@
 //! The native listener: framed Cap'n Proto.
+//!
+//! ```text
+//! connection   greeting, bounds and ends of one connection; answers in any order
+//!   input      frames off a socket, with every wait bounded
+//!   output     answers onto a socket, gathered, without copying records
+//! ```
+//!
+//! The frames themselves, and what stands in them, are [`tidelog_client::wire`]'s: client and node share one
+//! implementation.
+//!
+//! **Invariant:** hostile bytes cost their sender its connection and nobody else anything.
 
-use std::net::SocketAddr;
+mod connection;
+mod input;
+mod output;
 
-use crate::{env::Env, listener::Context};
+use tidelog_core::ids::NodeId;
 
-/// Serves one connection until its peer goes or the node stops.
-pub async fn connection<E: Env>(context: Context<E>, stream: E::Stream, peer: SocketAddr) {
-    drop(stream);
-    tracing::debug!(%peer, advertised = ?context.advertised, "connection closed");
+pub use self::connection::connection;
+
+/// What all connections of a node's native listener share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    node: NodeId,
+    cluster_id: String,
+    log_dir: String,
+}
+
+impl Shared {
+    /// For the node of this id in this cluster, which keeps its logs in the directory of this path.
+    pub fn new(node: NodeId, cluster_id: String, log_dir: String) -> Self {
+        Self { node, cluster_id, log_dir }
+    }
 }
