@@ -44,15 +44,7 @@ class Server:
     def start(self, ready_within=30):
         """Starts it and returns the seconds until it said that clients can be served."""
         begin = time.perf_counter()
-        kafka, native, http = self._wanted
-        self._log_from = self.log.stat().st_size if self.log.exists() else 0
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [binary(), "serve", "--data", self.data, "--kafka", kafka, "--native", native, "--http", http, *self._arguments],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=None if self._environment is None else {**os.environ, **self._environment},
-            )
+        self._spawn()
         watchdog = threading.Timer(ready_within, self.process.kill)
         watchdog.start()
         try:
@@ -64,6 +56,25 @@ class Server:
         # A restart comes back on the same ports, so that clients find it again.
         self._wanted = [self.kafka, self.native, self.http]
         return took
+
+    def start_and_kill(self, after):
+        """Starts it and kills it `after` so many seconds, wherever it is by then."""
+        self._spawn()
+        try:
+            self.process.wait(after)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _spawn(self):
+        kafka, native, http = self._wanted
+        self._log_from = self.log.stat().st_size if self.log.exists() else 0
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [binary(), "serve", "--data", self.data, "--kafka", kafka, "--native", native, "--http", http, *self._arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=None if self._environment is None else {**os.environ, **self._environment},
+            )
 
     def _addresses(self):
         """Reads the addresses that the server prints on stdout, one a line, once it serves."""

@@ -2,7 +2,12 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
+import java.io.FileInputStream;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
@@ -17,6 +22,7 @@ import java.util.Properties;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
@@ -65,6 +71,8 @@ public final class Worker {
         return switch (request.get("op").asText()) {
             case "produce" -> produce(request);
             case "consume" -> consume(request);
+            case "write-lines" -> writeLines(request);
+            case "read-lines" -> readLines(request);
             default -> {
                 Properties settings = settings(request);
                 settings.put("default.api.timeout.ms", "20000");
@@ -139,6 +147,57 @@ public final class Worker {
             }
         }
         return found;
+    }
+
+    /** Every line of a file becomes a record of partition 0. */
+    private static Object writeLines(JsonNode request) throws Exception {
+        Properties settings = settings(request);
+        settings.put("compression.type", request.get("codec").asText());
+        settings.put("linger.ms", "5");
+        settings.put("batch.size", "262144");
+        String topic = request.get("topic").asText();
+        AtomicReference<Exception> failure = new AtomicReference<>();
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+                var lines = new BufferedInputStream(new FileInputStream(request.get("path").asText()), 1 << 20)) {
+            var line = new ByteArrayOutputStream();
+            for (int next = lines.read(); next >= 0; next = lines.read()) {
+                if (next != '\n') {
+                    line.write(next);
+                    continue;
+                }
+                producer.send(new ProducerRecord<>(topic, 0, null, line.toByteArray()), (metadata, error) -> failure.compareAndSet(null, error));
+                line.reset();
+            }
+        }
+        if (failure.get() != null) {
+            throw failure.get();
+        }
+        return null;
+    }
+
+    /** So many records of partition 0 become the lines of a file. */
+    private static Object readLines(JsonNode request) throws IOException {
+        Properties settings = settings(request);
+        settings.put("enable.auto.commit", "false");
+        TopicPartition place = new TopicPartition(request.get("topic").asText(), 0);
+        long left = request.get("count").asLong();
+        try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+                var lines = new BufferedOutputStream(new FileOutputStream(request.get("path").asText()), 1 << 20)) {
+            consumer.assign(List.of(place));
+            consumer.seekToBeginning(List.of(place));
+            while (left > 0) {
+                var records = consumer.poll(Duration.ofSeconds(10));
+                if (records.isEmpty()) {
+                    throw new IllegalStateException(left + " lines are missing");
+                }
+                for (ConsumerRecord<byte[], byte[]> record : records) {
+                    lines.write(record.value());
+                    lines.write('\n');
+                    left -= 1;
+                }
+            }
+        }
+        return null;
     }
 
     private static Object administer(Admin admin, JsonNode request) throws Exception {
