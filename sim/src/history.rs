@@ -93,6 +93,8 @@ pub struct History {
     pub sends: Vec<Sent>,
     /// In order of time.
     pub polls: Vec<Poll>,
+    /// Offsets that a repeated send was answered with: they must be those of the first.
+    pub echoes: Vec<(Value, Offset, u64)>,
     /// One for each partition alive at the end.
     pub finals: BTreeMap<TopicPartition, FinalRead>,
     /// Partitions from which compaction may take records.
@@ -115,6 +117,14 @@ impl History {
         let sent = &mut self.sends[value as usize];
         sent.fate = Fate::Acknowledged(offset);
         sent.settled_at = at;
+    }
+
+    /// A repeated send was acknowledged: as good as the first's own acknowledgement, if that never came.
+    pub fn echo(&mut self, value: Value, offset: Offset, at: u64) {
+        self.echoes.push((value, offset, at));
+        if self.sends[value as usize].fate == Fate::Open {
+            self.acknowledged(value, Some(offset), at);
+        }
     }
 
     /// A send was refused and is nowhere.

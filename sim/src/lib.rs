@@ -14,3 +14,4 @@ pub mod history;
 pub mod payload;
 pub mod ledger;
 pub mod check;
+pub mod actor;

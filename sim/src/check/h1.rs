@@ -77,6 +77,10 @@ fn places(history: &History) -> Result<Places, Violation> {
             note(sent.to, offset, value as Value, sent.settled_at, false)?;
         }
     }
+    for &(value, offset, at) in &history.echoes {
+        let to = history.sends[value as usize].to;
+        note(to, offset, value, at, false)?;
+    }
     for poll in &history.polls {
         for &(offset, value) in &poll.seen {
             note(poll.from, offset, value, poll.at, true)?;
@@ -272,6 +276,15 @@ mod tests {
         assert_eq!(anomaly(&history), "duplicate");
         history.sends[2].exactly_once = false;
         assert_eq!(check(&history), Ok(()));
+    }
+
+    #[test]
+    fn a_repeated_send_answered_with_another_offset_is_a_duplicate() {
+        let mut history = good(3);
+        history.echo(1, Offset(1), 50);
+        assert_eq!(check(&history), Ok(()));
+        history.echo(1, Offset(7), 50);
+        assert_eq!(anomaly(&history), "duplicate");
     }
 
     #[test]

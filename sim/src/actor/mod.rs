@@ -1,0 +1,220 @@
+//! Clients, as the simulated network sees them: they call nodes, get replies or none, and have a next deadline.
+//!
+//! The raw ones build requests by hand and do what well-behaved clients never would: send a batch twice, come back
+//! with an old epoch, start a sequence just before it wraps. Core's own client machines run beside them, behind the
+//! same trait.
+
+mod admin;
+mod consumer;
+mod producer;
+mod reader;
+
+use std::collections::BTreeMap;
+
+use tidelog_core::{
+    ids::{NodeId, PartitionId, TopicId, TopicName, TopicPartition},
+    message::{ErrorCode, MetadataRequest, MetadataResponse, Request, Response, TopicRef},
+    time::Timestamp,
+};
+
+use crate::{config::Config, history::History, tally::Tally};
+
+pub use admin::Admin;
+pub use consumer::Consumer;
+pub use producer::Producer;
+pub use reader::Reader;
+
+/// One call of one client. Never used twice.
+pub type CallId = u64;
+
+/// What a client orders of the network.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Carry this request.
+    Call {
+        /// Under which the reply comes.
+        id: CallId,
+        /// Whereto; any node will do with `None`.
+        to: Option<NodeId>,
+        /// What is asked.
+        request: Request,
+    },
+    /// The call took too long: give up the connection that carries it.
+    Abandon(CallId),
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The node answered.
+    Answered(Response),
+    /// The request has left, and no answer will come: a produce with `acks=0`.
+    Sent,
+    /// The request never left.
+    NotSent,
+    /// The connection went; the request may have been carried out.
+    Lost,
+}
+
+/// What the run is about at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Faults strike.
+    Chaos,
+    /// Everything is healed: what is begun must end, nothing new is begun but by the probe.
+    Settle,
+    /// Fresh readers read everything.
+    FinalRead,
+}
+
+/// What a client may look at and write to when it acts.
+pub struct Scene<'a> {
+    /// Virtual time in nanoseconds.
+    pub now: u64,
+    /// The client's wall clock.
+    pub wall: Timestamp,
+    /// Which part of the run.
+    pub phase: Phase,
+    /// The swarm configuration.
+    pub config: &'a Config,
+    /// Where what is done and seen is written down.
+    pub history: &'a mut History,
+    /// Counters.
+    pub tally: &'a Tally,
+    /// Where orders go.
+    pub orders: &'a mut Vec<Order>,
+    /// The topics of this run.
+    pub plan: &'a Plan,
+}
+
+/// A client.
+pub trait Actor {
+    /// A call is over.
+    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply);
+    /// The deadline may have come, or the phase has changed.
+    fn on_time(&mut self, scene: &mut Scene<'_>);
+    /// When to call [`Actor::on_time`] at the latest.
+    fn next_deadline(&self) -> Option<u64>;
+    /// Why it is not done with the current phase, if it is not.
+    fn unfinished(&self, phase: Phase) -> Option<String>;
+}
+
+/// What becomes of a topic in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It stays.
+    Stable,
+    /// Old values of a key go.
+    Compacted,
+    /// It is deleted and created again.
+    Churned,
+}
+
+/// The topics of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// By name.
+    pub topics: BTreeMap<String, Kind>,
+}
+
+impl Plan {
+    /// The topics that this configuration asks for.
+    pub fn new(config: &Config) -> Self {
+        let mut topics = BTreeMap::new();
+        for (kind, word, count) in [
+            (Kind::Stable, "stable", config.stable_topics),
+            (Kind::Compacted, "compacted", config.compacted_topics),
+            (Kind::Churned, "churned", config.churned_topics),
+        ] {
+            for number in 0..count {
+                topics.insert(format!("{word}.{number}"), kind);
+            }
+        }
+        Self { topics }
+    }
+}
+
+/// One millisecond in nanoseconds.
+pub const MS: u64 = 1_000_000;
+
+/// The open calls of one client.
+#[derive(Debug)]
+pub(crate) struct Desk<P> {
+    next: CallId,
+    open: BTreeMap<CallId, (u64, P)>,
+}
+
+impl<P> Desk<P> {
+    pub(crate) fn new() -> Self {
+        Self { next: 0, open: BTreeMap::new() }
+    }
+
+    pub(crate) fn call(&mut self, scene: &mut Scene<'_>, timeout: u64, request: Request, purpose: P) -> CallId {
+        let id = self.next;
+        self.next += 1;
+        self.open.insert(id, (scene.now + timeout, purpose));
+        scene.orders.push(Order::Call { id, to: None, request });
+        id
+    }
+
+    pub(crate) fn close(&mut self, id: CallId) -> Option<P> {
+        self.open.remove(&id).map(|(_, purpose)| purpose)
+    }
+
+    /// Gives up the calls whose time is over.
+    pub(crate) fn overdue(&mut self, scene: &mut Scene<'_>) -> Vec<P> {
+        let late: Vec<CallId> = self.open.iter().filter(|(_, (at, _))| *at <= scene.now).map(|(&id, _)| id).collect();
+        scene.orders.extend(late.iter().map(|&id| Order::Abandon(id)));
+        late.into_iter().filter_map(|id| self.close(id)).collect()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.open.values().map(|(at, _)| *at).min()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+/// What a client knows of topics.
+#[derive(Debug, Default)]
+pub(crate) struct Atlas {
+    pub(crate) topics: BTreeMap<String, (TopicId, i32)>,
+}
+
+impl Atlas {
+    pub(crate) fn request() -> Request {
+        Request::Metadata(MetadataRequest { topics: None, allow_auto_topic_creation: false })
+    }
+
+    /// Takes up what a node says of all topics; returns whether anything changed.
+    pub(crate) fn learn(&mut self, response: &MetadataResponse) -> bool {
+        let mut topics = BTreeMap::new();
+        for topic in &response.topics {
+            if let (ErrorCode::None, Some(name)) = (topic.error, &topic.name) {
+                topics.insert(name.as_str().to_owned(), (topic.id, topic.partitions.len() as i32));
+            }
+        }
+        let changed = topics != self.topics;
+        self.topics = topics;
+        changed
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<(String, TopicPartition)> {
+        let of = |(name, &(topic, count)): (&String, &(TopicId, i32))| {
+            let name = name.clone();
+            (0..count).map(move |number| (name.clone(), TopicPartition { topic, partition: PartitionId(number) }))
+        };
+        self.topics.iter().flat_map(of).collect()
+    }
+}
+
+/// How a client names a topic: by id where its name may pass to another one.
+pub(crate) fn topic_ref(plan: &Plan, name: &str, id: TopicId, by_id: bool) -> TopicRef {
+    if by_id || plan.topics.get(name) != Some(&Kind::Stable) {
+        TopicRef::Id(id)
+    } else {
+        TopicRef::Name(TopicName::new(name))
+    }
+}

@@ -1,0 +1,292 @@
+//! The probe and the last reader: proves that writes get through again, then reads everything.
+
+use std::collections::BTreeMap;
+
+use tidelog_core::{
+    epoch::LeaderEpoch,
+    ids::TopicPartition,
+    message::{
+        Acks, ErrorCode, FetchPartition, FetchRequest, FetchedPartition, IsolationLevel, ListOffsetsPartition,
+        ListOffsetsRequest, OffsetSpec, ProducePartition, ProduceRequest, Request, Response, TopicRef,
+    },
+    offset::Offset,
+    record::{BatchBuilder, BatchOptions},
+    time::Duration,
+};
+
+use super::{Actor, Atlas, CallId, Desk, MS, Phase, Reply, Scene, consumer::batches_of};
+use crate::{
+    history::{Fate, FinalRead, Sent, Value},
+    payload,
+};
+
+/// Writes one record to every partition once all is healed, and reads every partition at the end.
+#[derive(Debug)]
+pub struct Reader {
+    desk: Desk<Errand>,
+    atlas: Atlas,
+    phase: Phase,
+    lanes: BTreeMap<TopicPartition, Lane>,
+    has_atlas: bool,
+    next: u64,
+    /// Partitions that said themselves that they are corrupt need not be written or read.
+    excused: Vec<TopicPartition>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    probe: Option<Value>,
+    probed: bool,
+    start: Option<Offset>,
+    position: Option<Offset>,
+    read: FinalRead,
+    done: bool,
+    busy: bool,
+    trouble: Option<ErrorCode>,
+}
+
+#[derive(Debug)]
+enum Errand {
+    Atlas,
+    Probe(TopicPartition),
+    Start(TopicPartition),
+    Fetch(TopicPartition),
+}
+
+impl Reader {
+    /// The reader of a run.
+    pub fn new() -> Self {
+        Self {
+            desk: Desk::new(),
+            atlas: Atlas::default(),
+            phase: Phase::Chaos,
+            lanes: BTreeMap::new(),
+            has_atlas: false,
+            next: u64::MAX,
+            excused: Vec::new(),
+        }
+    }
+
+    /// Nothing is to be expected of these any more: their loss was reported.
+    pub fn excuse(&mut self, partitions: Vec<TopicPartition>) {
+        self.excused = partitions;
+    }
+
+    fn begin(&mut self, scene: &mut Scene<'_>) {
+        self.phase = scene.phase;
+        self.has_atlas = false;
+        self.lanes.clear();
+        self.next = scene.now;
+    }
+
+    fn work(&mut self, scene: &mut Scene<'_>) {
+        if !self.has_atlas {
+            if self.desk.is_empty() {
+                self.desk.call(scene, 1_000 * MS, Atlas::request(), Errand::Atlas);
+            }
+            return;
+        }
+        let idle: Vec<TopicPartition> = self.lanes.iter().filter(|(_, lane)| !lane.busy).map(|(&to, _)| to).collect();
+        for to in idle.into_iter().filter(|to| !self.excused.contains(to)) {
+            let lane = self.lanes.get_mut(&to).expect("just listed");
+            let (request, errand) = match self.phase {
+                Phase::Settle if !lane.probed => {
+                    let value = *lane.probe.get_or_insert_with(|| {
+                        scene.history.send(Sent {
+                            to,
+                            session: u64::MAX,
+                            key: Some(0),
+                            tombstone: false,
+                            acks: Acks::All,
+                            exactly_once: false,
+                            fate: Fate::Open,
+                            settled_at: 0,
+                        })
+                    });
+                    let mut builder = BatchBuilder::new();
+                    let bytes = payload::value_bytes(value, 8);
+                    builder.append(0, scene.wall, Some(&payload::key_bytes(0)), Some(&bytes), []);
+                    let batch = Ok(builder.build(&BatchOptions::default()));
+                    let partition = ProducePartition { topic: TopicRef::Id(to.topic), partition: to.partition, batch };
+                    let timeout = Duration::from_secs(1);
+                    let request = ProduceRequest { acks: Acks::All, timeout, partitions: vec![partition] };
+                    (Request::Produce(request), Errand::Probe(to))
+                }
+                Phase::FinalRead if lane.start.is_none() => {
+                    let partition = ListOffsetsPartition {
+                        topic: TopicRef::Id(to.topic),
+                        partition: to.partition,
+                        current_leader_epoch: LeaderEpoch::NONE,
+                        spec: OffsetSpec::Earliest,
+                    };
+                    let isolation = IsolationLevel::ReadUncommitted;
+                    let request = ListOffsetsRequest { isolation, partitions: vec![partition] };
+                    (Request::ListOffsets(request), Errand::Start(to))
+                }
+                Phase::FinalRead if !lane.done => {
+                    let partition = FetchPartition {
+                        topic: TopicRef::Id(to.topic),
+                        partition: to.partition,
+                        current_leader_epoch: LeaderEpoch::NONE,
+                        offset: lane.position.expect("the start is known"),
+                        last_fetched_epoch: LeaderEpoch::NONE,
+                        log_start: Offset::NONE,
+                        max_bytes: 1 << 20,
+                    };
+                    let request = FetchRequest {
+                        max_wait: Duration::ZERO,
+                        min_bytes: 1,
+                        max_bytes: 1 << 20,
+                        isolation: IsolationLevel::ReadCommitted,
+                        replica: None,
+                        partitions: vec![partition],
+                    };
+                    (Request::Fetch(request), Errand::Fetch(to))
+                }
+                _ => continue,
+            };
+            lane.busy = true;
+            self.desk.call(scene, 2_000 * MS, request, errand);
+        }
+    }
+
+    fn fetched(&mut self, scene: &mut Scene<'_>, to: TopicPartition, answer: &FetchedPartition) {
+        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        match answer.error {
+            ErrorCode::None => {
+                let position = lane.position.expect("it was fetched from there");
+                let mut next = position;
+                for batch in batches_of(&answer.records).0 {
+                    let Ok(records) = batch.records() else { continue };
+                    for record in records.flatten().filter(|record| record.offset >= position) {
+                        if let Some(value) = payload::value(&record) {
+                            lane.read.seen.push((record.offset, value));
+                        }
+                    }
+                    next = next.max(batch.header().next_offset());
+                }
+                lane.read.start = lane.read.start.max(Some(answer.log_start));
+                // A log whose last batches compaction has emptied ends without one.
+                if next >= answer.high_watermark || next == position && !matches!(lane.trouble, None) {
+                    lane.read.end = Some(answer.high_watermark);
+                    lane.done = true;
+                    scene.history.finals.insert(to, lane.read.clone());
+                }
+                lane.position = Some(next);
+            }
+            ErrorCode::OffsetOutOfRange => *lane = Lane::default(),
+            error => lane.trouble = Some(error),
+        }
+    }
+
+    fn over(&mut self, scene: &mut Scene<'_>, errand: Errand, reply: Reply) {
+        match (errand, reply) {
+            (Errand::Atlas, Reply::Answered(Response::Metadata(response))) => {
+                self.atlas.learn(&response);
+                self.has_atlas = true;
+                for (_, to) in self.atlas.partitions() {
+                    self.lanes.entry(to).or_default();
+                }
+            }
+            (Errand::Atlas, _) => {}
+            (Errand::Probe(to), reply) => {
+                let Some(lane) = self.lanes.get_mut(&to) else { return };
+                lane.busy = false;
+                if let Reply::Answered(Response::Produce(response)) = reply
+                    && let Some(answer) = response.partitions.first()
+                {
+                    lane.trouble = Some(answer.error);
+                    let gone = matches!(answer.error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
+                    // Smaller than any probe is a limit that chaos has set: an answer all the same.
+                    let refused = matches!(answer.error, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge);
+                    lane.probed = answer.error.is_none() || gone || refused;
+                    if answer.error.is_none()
+                        && let Some(value) = lane.probe
+                    {
+                        scene.history.acknowledged(value, Some(answer.base_offset), scene.now);
+                    }
+                }
+            }
+            (Errand::Start(to), reply) => {
+                let Some(lane) = self.lanes.get_mut(&to) else { return };
+                lane.busy = false;
+                if let Reply::Answered(Response::ListOffsets(response)) = reply
+                    && let Some(listed) = response.partitions.first()
+                {
+                    match listed.error {
+                        ErrorCode::None => {
+                            (lane.start, lane.position) = (Some(listed.offset), Some(listed.offset));
+                            lane.read.start = lane.start;
+                        }
+                        ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition => {
+                            (lane.start, lane.done) = (Some(Offset::ZERO), true);
+                        }
+                        error => lane.trouble = Some(error),
+                    }
+                }
+            }
+            (Errand::Fetch(to), reply) => {
+                if let Some(lane) = self.lanes.get_mut(&to) {
+                    lane.busy = false;
+                }
+                if let Reply::Answered(Response::Fetch(response)) = reply
+                    && let Some(answer) = response.partitions.first()
+                {
+                    self.fetched(scene, to, answer);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Actor for Reader {
+    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
+        if let Some(errand) = self.desk.close(call) {
+            let answered = matches!(reply, Reply::Answered(_));
+            self.over(scene, errand, reply);
+            self.next = scene.now + if answered { 0 } else { 100 * MS };
+        }
+    }
+
+    fn on_time(&mut self, scene: &mut Scene<'_>) {
+        if scene.phase != self.phase {
+            self.begin(scene);
+        }
+        for errand in self.desk.overdue(scene) {
+            self.over(scene, errand, Reply::Lost);
+        }
+        if scene.now >= self.next {
+            self.next = scene.now + 100 * MS;
+            if scene.phase != Phase::Chaos {
+                self.work(scene);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let next = (self.phase != Phase::Chaos).then_some(self.next);
+        [self.desk.deadline(), next].into_iter().flatten().min()
+    }
+
+    fn unfinished(&self, phase: Phase) -> Option<String> {
+        if phase == Phase::Chaos {
+            return None;
+        }
+        if phase != self.phase || !self.has_atlas {
+            return Some("nobody answers a metadata request".to_owned());
+        }
+        let done = |lane: &Lane| if phase == Phase::Settle { lane.probed } else { lane.done };
+        let (to, lane) = self.lanes.iter().find(|(to, lane)| !done(lane) && !self.excused.contains(to))?;
+        let what = if phase == Phase::Settle { "takes no write" } else { "cannot be read" };
+        Some(match lane.trouble {
+            Some(error) => format!("partition {to} {what}: {error}"),
+            None => format!("partition {to} {what}"),
+        })
+    }
+}
