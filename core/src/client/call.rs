@@ -111,10 +111,6 @@ impl<T> Calls<T> {
         self.close(id).map(|what| (id, what))
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.open.values().map(|(_, what)| what)
-    }
-
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.open.values().map(|(deadline, _)| *deadline).min()
     }

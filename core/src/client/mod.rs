@@ -11,8 +11,11 @@
 //! the driver's knowledge. Every wait has its deadline in [`Machine::next_deadline`]; nothing happens in between.
 
 mod accumulator;
+mod admin;
+mod assignment;
 mod backoff;
 mod call;
+mod consumer;
 mod metadata;
 mod partitioner;
 mod producer;
@@ -20,8 +23,11 @@ mod producer_error;
 mod sequences;
 mod timers;
 
+pub use admin::{Admin, AdminConfig, AdminError, AdminEvent, OperationId};
+pub use assignment::StartAt;
 pub use backoff::BackoffConfig;
 pub use call::{Call, CallId, Machine, Order, Reply, Target};
+pub use consumer::{ConsumedBatch, Consumer, ConsumerConfig, ConsumerError, ConsumerEvent};
 pub use metadata::MetadataConfig;
 pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{AppendError, Appended, Delivery, NewRecord, Producer, ProducerConfig, ProducerEvent, TopicHandle};

@@ -24,8 +24,6 @@ mod connection;
 mod frame;
 mod read;
 mod session;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
