@@ -77,15 +77,13 @@ class Server:
             )
 
     def _addresses(self):
-        """Reads the addresses that the server prints on stdout, one a line, once it serves."""
-        found = {}
-        for line in self.process.stdout:
-            match = re.match(rb"(kafka|native|http)\s+(\S+:\d+)\s*$", line.strip())
-            if match:
-                found[match[1].decode()] = match[2].decode()
-            if len(found) == 3:
-                return found
-        raise AssertionError(f"the server did not come up:\n{self.log_text()}")
+        """The addresses in the one line that the server writes to stdout once it serves."""
+        line = self.process.stdout.readline().decode()
+        found = dict(re.findall(r"(kafka|native|http)=(\S+:\d+)", line))
+        if len(found) != 3:
+            self.kill()
+            raise AssertionError(f"the server did not come up:\n{self.log_text()}")
+        return found
 
     def kill(self):
         """SIGKILL, as a power cut that the page cache survives."""

@@ -73,6 +73,7 @@ public final class Worker {
             case "consume" -> consume(request);
             case "write-lines" -> writeLines(request);
             case "read-lines" -> readLines(request);
+            case "drain" -> drain(request);
             default -> {
                 Properties settings = settings(request);
                 settings.put("default.api.timeout.ms", "20000");
@@ -198,6 +199,27 @@ public final class Worker {
             }
         }
         return null;
+    }
+
+    /** Reads so many records of partition 0 and drops them; the seconds from the first poll to the last record. */
+    private static Double drain(JsonNode request) {
+        Properties settings = settings(request);
+        settings.put("enable.auto.commit", "false");
+        TopicPartition place = new TopicPartition(request.get("topic").asText(), 0);
+        long left = request.get("count").asLong();
+        try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.assign(List.of(place));
+            consumer.seekToBeginning(List.of(place));
+            long begin = System.nanoTime();
+            while (left > 0) {
+                int found = consumer.poll(Duration.ofSeconds(20)).count();
+                if (found == 0) {
+                    throw new IllegalStateException(left + " records are missing");
+                }
+                left -= found;
+            }
+            return (System.nanoTime() - begin) / 1e9;
+        }
     }
 
     private static Object administer(Admin admin, JsonNode request) throws Exception {

@@ -1,0 +1,52 @@
+"""The brokers that are measured: tidelog, and real Kafka where KAFKA_PEER names a way to start it.
+
+KAFKA_PEER is a script: `$KAFKA_PEER start` returns once a broker serves on KAFKA_PEER_BOOTSTRAP (127.0.0.1:19092 if
+unset), `$KAFKA_PEER stop` ends it. `KOPT="name=value ..."` in its environment adds broker settings.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+
+from bench.machine import Process, listener
+from harness.server import Server
+
+PEER = os.environ.get("KAFKA_PEER")
+PEER_BOOTSTRAP = os.environ.get("KAFKA_PEER_BOOTSTRAP", "127.0.0.1:19092")
+
+
+class Broker:
+    """A running broker: where it listens, and its process."""
+
+    def __init__(self, name, bootstrap, process, server=None):
+        self.name = name
+        self.bootstrap = bootstrap
+        self.process = process
+        self.server = server
+
+
+@contextmanager
+def tidelog(folder, arguments=()):
+    """tidelog on an empty folder, with its defaults: synced before it acknowledges."""
+    folder = tempfile.mkdtemp(prefix="tidelog-", dir=folder)
+    server = Server(folder, arguments=arguments)
+    server.start()
+    try:
+        yield Broker("tidelog", server.kafka, Process(server.process.pid), server)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def kafka(synced=False):
+    """Kafka as it comes: it acknowledges from the page cache. `synced` makes it flush every batch."""
+    options = {"KOPT": "log.flush.interval.messages=1"} if synced else {}
+    subprocess.run([PEER, "start"], check=True, env={**os.environ, **options}, stdout=subprocess.DEVNULL)
+    try:
+        process = listener(int(PEER_BOOTSTRAP.rsplit(":", 1)[1]))
+        yield Broker("kafka, synced" if synced else "kafka", PEER_BOOTSTRAP, process)
+    finally:
+        subprocess.run([PEER, "stop"], check=True, stdout=subprocess.DEVNULL)
