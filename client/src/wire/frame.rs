@@ -127,6 +127,14 @@ impl FrameReader {
         self.peer_version
     }
 
+    /// The version that the other side offers, as soon as its preamble is here, whatever follows it.
+    pub fn read_version(&mut self) -> Result<Option<u16>, FrameError> {
+        if self.peer_version.is_none() {
+            self.take_preamble()?;
+        }
+        Ok(self.peer_version)
+    }
+
     /// The buffer to read into: it has room to append to. What is in it must not be changed.
     pub fn room(&mut self) -> &mut BytesMut {
         let room = self.buffer.capacity() - self.buffer.len();

@@ -1,5 +1,12 @@
 //! What a person types: one binary, few verbs.
 
+mod error;
+mod format;
+mod json;
+mod lines;
+mod output;
+mod value;
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -198,7 +198,13 @@ impl<'a, E: Env> Connection<'a, E> {
         half: &mut (impl AsyncWrite + Unpin),
     ) -> Result<bool, ConnectionError> {
         let env = &self.context.env;
-        let Next::Frame(frame) = input.frame(env).await? else { return Ok(false) };
+        if !input.preamble(env).await? {
+            return Ok(false);
+        }
+        let mut output = Output::default();
+        output.push(wire::preamble(wire::VERSION).to_vec().into());
+        output.write_all(env, half).await?;
+        let Next::Came(frame) = input.frame(env).await? else { return Ok(false) };
         let asked = wire::decode_to_node(frame)?;
         let (answer, result) = match asked.message {
             Ok(ToNode::Hello(hello)) => (FromNode::Hello(self.reply(&hello)), Ok(true)),
@@ -208,8 +214,6 @@ impl<'a, E: Env> Connection<'a, E> {
             }
             Err(error) => (refusal(error.code(), error.to_string()), Err(error.into())),
         };
-        let mut output = Output::default();
-        output.push(wire::preamble(wire::VERSION).to_vec().into());
         self.encode(asked.correlation, &answer, &mut output);
         output.write_all(env, half).await?;
         input.greeted();
@@ -243,7 +247,7 @@ impl<'a, E: Env> Connection<'a, E> {
                 next = input.frame(&self.context.env) => next?,
             };
             let frame = match next {
-                Next::Frame(frame) => frame,
+                Next::Came(frame) => frame,
                 // The permit at hand is the only one that is out.
                 Next::Idle if self.requests.available_permits() + 1 < NATIVE_REQUESTS_IN_FLIGHT_MAX => continue,
                 Next::Idle | Next::End => return Ok(()),

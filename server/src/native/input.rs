@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use tidelog_client::wire::{Frame, FrameReader};
+use tidelog_client::wire::{Frame, FrameError, FrameReader};
 use tidelog_core::limits::{CONNECTION_IDLE_MAX, FIRST_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FRAME_STALL_MAX};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -18,9 +18,9 @@ pub(super) struct Input<R> {
 
 /// What came.
 #[derive(Debug)]
-pub(super) enum Next {
-    /// A whole frame.
-    Frame(Frame),
+pub(super) enum Next<T> {
+    /// What was waited for.
+    Came(T),
     /// The peer has closed its side.
     End,
     /// Nothing, for [`CONNECTION_IDLE_MAX`].
@@ -38,11 +38,24 @@ impl<R: AsyncRead + Unpin> Input<R> {
         self.frames.set_frame_bytes_max(FRAME_BYTES_MAX);
     }
 
+    /// Waits for the peer's preamble, with which it shows that it speaks this protocol; false when it went before.
+    pub(super) async fn preamble<E: Env>(&mut self, env: &E) -> Result<bool, ConnectionError> {
+        Ok(matches!(self.wait(env, FrameReader::read_version).await?, Next::Came(_)))
+    }
+
     /// Waits for the next frame. Can be called again after being dropped half-way.
-    pub(super) async fn frame<E: Env>(&mut self, env: &E) -> Result<Next, ConnectionError> {
+    pub(super) async fn frame<E: Env>(&mut self, env: &E) -> Result<Next<Frame>, ConnectionError> {
+        self.wait(env, FrameReader::next).await
+    }
+
+    async fn wait<E: Env, T>(
+        &mut self,
+        env: &E,
+        take: impl Fn(&mut FrameReader) -> Result<Option<T>, FrameError>,
+    ) -> Result<Next<T>, ConnectionError> {
         loop {
-            if let Some(frame) = self.frames.next()? {
-                return Ok(Next::Frame(frame));
+            if let Some(came) = take(&mut self.frames)? {
+                return Ok(Next::Came(came));
             }
             let has_begun = self.frames.buffered() > 0;
             let limit = if has_begun { FRAME_STALL_MAX } else { CONNECTION_IDLE_MAX };
