@@ -24,6 +24,8 @@ mod connection;
 mod frame;
 mod read;
 mod session;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -249,3 +249,178 @@ impl Session {
         self.next_place
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidelog_core::{epoch::LeaderEpoch, ids::TopicName, message::IsolationLevel, time::Duration};
+
+    use super::*;
+
+    const T0: Instant = Instant::ZERO;
+
+    fn asks(session: i32, session_epoch: i32, partitions: &[i32]) -> FetchAsked {
+        let partitions = partitions.iter().map(|&number| FetchPartition {
+            topic: name(),
+            partition: PartitionId(number),
+            current_leader_epoch: LeaderEpoch::NONE,
+            offset: Offset(0),
+            last_fetched_epoch: LeaderEpoch::NONE,
+            log_start: Offset::NONE,
+            max_bytes: 1000,
+        });
+        let request = FetchRequest {
+            max_wait: Duration::ZERO,
+            min_bytes: 1,
+            max_bytes: 1000,
+            isolation: IsolationLevel::ReadUncommitted,
+            replica: None,
+            partitions: partitions.collect(),
+        };
+        FetchAsked { session, session_epoch, by_id: false, request, forgotten: Vec::new() }
+    }
+
+    fn name() -> TopicRef {
+        TopicRef::Name(TopicName::new("t"))
+    }
+
+    /// What a node without anything new says to a request.
+    fn nothing_new(request: &FetchRequest) -> FetchResponse {
+        let partitions = request.partitions.iter().map(|of| FetchedPartition {
+            topic: of.topic.clone(),
+            partition: of.partition,
+            error: ErrorCode::None,
+            high_watermark: Offset(10),
+            last_stable_offset: Offset(10),
+            log_start: Offset(0),
+            diverging: None,
+            aborted: None,
+            preferred_read_replica: None,
+            records: Records::Empty,
+        });
+        FetchResponse { partitions: partitions.collect() }
+    }
+
+    fn numbers<'a>(partitions: impl IntoIterator<Item = &'a PartitionId>) -> Vec<i32> {
+        partitions.into_iter().map(|number| number.0).collect()
+    }
+
+    fn asked_numbers(request: &FetchRequest) -> Vec<i32> {
+        numbers(request.partitions.iter().map(|of| &of.partition))
+    }
+
+    fn told_numbers(response: &FetchResponse) -> Vec<i32> {
+        numbers(response.partitions.iter().map(|of| &of.partition))
+    }
+
+    /// A session over partitions 0 to 2, with everything told once.
+    fn begun() -> (FetchSessions, i32) {
+        let mut sessions = FetchSessions::default();
+        let (request, plan) = sessions.begin(T0, asks(0, 0, &[0, 1, 2]));
+        let mut response = nothing_new(&request);
+        let given = sessions.finish(T0, plan, &mut response);
+        assert_eq!(told_numbers(&response), [0, 1, 2], "a first answer is full");
+        assert!(given.error.is_none() && given.session > 0);
+        (sessions, given.session)
+    }
+
+    #[test]
+    fn an_incremental_fetch_reads_all_and_tells_news_only() {
+        let (mut sessions, id) = begun();
+        let (request, plan) = sessions.begin(T0, asks(id, 1, &[]));
+        assert_eq!(asked_numbers(&request), [0, 1, 2]);
+        let mut response = nothing_new(&request);
+        assert_eq!(sessions.finish(T0, plan, &mut response), Given { error: ErrorCode::None, session: id });
+        assert_eq!(told_numbers(&response), [0; 0]);
+
+        let (request, plan) = sessions.begin(T0, asks(id, 2, &[]));
+        let mut response = nothing_new(&request);
+        response.partitions[0].high_watermark = Offset(11);
+        response.partitions[1].error = ErrorCode::NotLeaderOrFollower;
+        response.partitions[2].log_start = Offset(5);
+        sessions.finish(T0, plan, &mut response);
+        assert_eq!(told_numbers(&response), [0, 1, 2]);
+
+        // After an error the reader is told anew, though nothing else has changed.
+        let (request, plan) = sessions.begin(T0, asks(id, 3, &[]));
+        let mut response = nothing_new(&request);
+        response.partitions[0].high_watermark = Offset(11);
+        response.partitions[2].log_start = Offset(5);
+        sessions.finish(T0, plan, &mut response);
+        assert_eq!(told_numbers(&response), [1]);
+    }
+
+    #[test]
+    fn partitions_with_records_go_to_the_end() {
+        let (mut sessions, id) = begun();
+        let (request, plan) = sessions.begin(T0, asks(id, 1, &[]));
+        let mut response = nothing_new(&request);
+        response.partitions[0].records = Records::Bytes(Bytes::from_static(b"batch"));
+        sessions.finish(T0, plan, &mut response);
+        let (request, _) = sessions.begin(T0, asks(id, 2, &[]));
+        assert_eq!(asked_numbers(&request), [1, 2, 0]);
+    }
+
+    #[test]
+    fn partitions_join_move_and_leave() {
+        let (mut sessions, id) = begun();
+        let mut changes = asks(id, 1, &[1, 7]);
+        changes.request.partitions[0].offset = Offset(33);
+        changes.forgotten = vec![(name(), PartitionId(0))];
+        let (request, plan) = sessions.begin(T0, changes);
+        assert_eq!(asked_numbers(&request), [1, 2, 7]);
+        assert_eq!(request.partitions[0].offset, Offset(33));
+        let mut response = nothing_new(&request);
+        sessions.finish(T0, plan, &mut response);
+        assert_eq!(told_numbers(&response), [7], "a new partition is news");
+        assert_eq!(sessions.remembered, 3);
+
+        let mut all = asks(id, 2, &[]);
+        all.forgotten = [1, 2, 7].map(|number| (name(), PartitionId(number))).to_vec();
+        assert_eq!(sessions.begin(T0, all).1, Plan::Sessionless, "an empty session is over");
+        assert_eq!((sessions.sessions.len(), sessions.remembered), (0, 0));
+    }
+
+    #[test]
+    fn a_wrong_epoch_or_id_is_refused_and_the_session_stays() {
+        let (mut sessions, id) = begun();
+        let refused = |error| Plan::Refuse(error);
+        assert_eq!(sessions.begin(T0, asks(id, 2, &[])).1, refused(ErrorCode::InvalidFetchSessionEpoch));
+        assert_eq!(sessions.begin(T0, asks(id ^ 1, 1, &[])).1, refused(ErrorCode::FetchSessionIdNotFound));
+        let by_id = FetchAsked { by_id: true, ..asks(id, 1, &[]) };
+        assert_eq!(sessions.begin(T0, by_id).1, refused(ErrorCode::FetchSessionTopicIdError));
+        assert_eq!(sessions.begin(T0, asks(id, 1, &[])).1, Plan::Continue(id));
+        assert_eq!(sessions.begin(T0, asks(id, 1, &[])).1, refused(ErrorCode::InvalidFetchSessionEpoch), "repeated");
+    }
+
+    #[test]
+    fn a_session_ends_when_its_reader_says_so() {
+        let (mut sessions, id) = begun();
+        assert_eq!(sessions.begin(T0, asks(id, SESSIONLESS, &[])).1, Plan::Sessionless);
+        assert_eq!((sessions.sessions.len(), sessions.remembered), (0, 0));
+    }
+
+    #[test]
+    fn epochs_wrap_to_one() {
+        let (mut sessions, id) = begun();
+        sessions.sessions.get_mut(&id).expect("it was just made").epoch = i32::MAX;
+        assert_eq!(sessions.begin(T0, asks(id, i32::MAX, &[])).1, Plan::Continue(id));
+        assert_eq!(sessions.begin(T0, asks(id, 1, &[])).1, Plan::Continue(id));
+    }
+
+    #[test]
+    fn slots_are_bounded_and_only_idle_sessions_give_theirs_up() {
+        let mut sessions = FetchSessions::default();
+        let begin = |sessions: &mut FetchSessions, now| {
+            let (request, plan) = sessions.begin(now, asks(0, 0, &[0]));
+            sessions.finish(now, plan, &mut nothing_new(&request)).session
+        };
+        for _ in 0..FETCH_SESSIONS_MAX {
+            assert_ne!(begin(&mut sessions, T0), 0);
+        }
+        assert_eq!(begin(&mut sessions, T0.after(Duration::from_secs(119))), 0, "served, but without a session");
+        assert_ne!(begin(&mut sessions, T0.after(Duration::from_secs(120))), 0);
+        assert_eq!(sessions.sessions.len(), FETCH_SESSIONS_MAX);
+        assert_eq!(sessions.remembered, FETCH_SESSIONS_MAX);
+    }
+}

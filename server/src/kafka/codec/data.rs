@@ -7,7 +7,6 @@ use tidelog_core::{
         DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, ErrorCode, InitProducerIdRequest,
         InitProducerIdResponse, IsolationLevel, ListOffsetsPartition, ListOffsetsRequest, ListedOffset,
         OffsetForLeaderEpochPartition, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetSpec, Request,
-        TopicRef,
     },
     offset::Offset,
     time::{Duration, Timestamp},
