@@ -48,7 +48,7 @@ use super::{
 use crate::{
     driver::{NodeHandle, Stopped},
     env::{Env, within},
-    listener::Context,
+    listener::{Context, HostPort, Stop},
 };
 
 /// Bytes in flight are counted in these.
@@ -106,15 +106,48 @@ pub(super) enum ConnectionError {
     Io(#[from] io::Error),
 }
 
+/// Who answers: the node's handle, or a test's script.
+pub(super) trait Node {
+    /// Asks; the question is on its way once the future was polled for the first time.
+    fn ask(&self, request: Request) -> Call;
+}
+
+/// An answer that is awaited. Dropping it abandons the request.
+pub(super) type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
+
+impl Node for NodeHandle {
+    fn ask(&self, request: Request) -> Call {
+        let node = self.clone();
+        Box::pin(async move { node.call(request).await })
+    }
+}
+
 /// Serves one connection until its peer goes, breaks the protocol, is idle for too long, or the node stops.
 pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream: E::Stream, peer: SocketAddr) {
+    let Context { env, node, stop, advertised, .. } = &context;
+    serve(&shared, env, node, stop, advertised, stream, peer).await;
+}
+
+/// [`connection`], for any node.
+pub(super) async fn serve<E: Env>(
+    shared: &Shared,
+    env: &E,
+    node: &impl Node,
+    stop: &Stop,
+    advertised: &HostPort,
+    stream: E::Stream,
+    peer: SocketAddr,
+) {
     let connection = Connection {
-        shared: &shared,
-        context: &context,
+        shared,
+        env,
+        node,
+        stop,
+        advertised,
         peer,
         turns: Semaphore::new(CONNECTION_PRODUCES_IN_FLIGHT_MAX as usize),
         bytes: Semaphore::new(CONNECTION_BYTES_IN_FLIGHT_MAX / BYTES_UNIT),
-        is_alone: Cell::new(false),
+        is_fetching: Cell::new(false),
         client: Cell::new(String::new()),
     };
     let ended = connection.run(stream).await;
@@ -126,16 +159,19 @@ pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream
     }
 }
 
-struct Connection<'a, E: Env> {
+struct Connection<'a, E, N> {
     shared: &'a Shared,
-    context: &'a Context<E>,
+    env: &'a E,
+    node: &'a N,
+    stop: &'a Stop,
+    advertised: &'a HostPort,
     peer: SocketAddr,
     /// One permit for each produce under way; every other request takes all.
     turns: Semaphore,
     /// Request bytes under way.
     bytes: Semaphore,
-    /// Is the request under way one that takes all turns?
-    is_alone: Cell<bool>,
+    /// Was the last request to have its turn a fetch?
+    is_fetching: Cell<bool>,
     /// What the client calls itself, fit for a log.
     client: Cell<String>,
 }
@@ -157,9 +193,7 @@ enum Answer {
     Awaited(Call),
 }
 
-type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
-
-impl<'a, E: Env> Connection<'a, E> {
+impl<'a, E: Env, N: Node> Connection<'a, E, N> {
     async fn run(&self, stream: E::Stream) -> Result<(), ConnectionError> {
         let (input, output) = tokio::io::split(stream);
         let (sender, pending) = mpsc::channel(CONNECTION_PRODUCES_IN_FLIGHT_MAX as usize);
@@ -168,11 +202,11 @@ impl<'a, E: Env> Connection<'a, E> {
             ended = self.read(input, sender) => ended?,
             ended = &mut writing => return ended,
         }
-        // No more requests. A parked fetch has nobody left to answer; produces are seen through.
-        if self.is_alone.get() && !self.context.stop.is_requested() {
+        // No more requests. A parked fetch has nobody left to answer; all else is seen through.
+        if self.is_fetching.get() && !self.stop.is_requested() {
             return Ok(());
         }
-        within(&self.context.env, std_duration(DRAIN_MAX), writing).await.unwrap_or(Ok(()))
+        within(self.env, std_duration(DRAIN_MAX), writing).await.unwrap_or(Ok(()))
     }
 
     /// The reading half; returns when there is nothing more to read.
@@ -181,8 +215,8 @@ impl<'a, E: Env> Connection<'a, E> {
         input: impl AsyncRead + Unpin,
         pending: mpsc::Sender<Pending<'a>>,
     ) -> Result<(), ConnectionError> {
-        let env = &self.context.env;
-        let mut stop = self.context.stop.clone();
+        let env = self.env;
+        let mut stop = self.stop.clone();
         let mut frames = FrameReader::new(input);
         let mut bytes_max = FIRST_FRAME_BYTES_MAX;
         loop {
@@ -241,7 +275,7 @@ impl<'a, E: Env> Connection<'a, E> {
             Task::Answer(response, shape) => (Answer::Known(response), shape),
             Task::Versions(answer) => (Answer::Versions(answer), Shape::Plain),
             Task::Fetch(asked) => {
-                let (request, plan) = self.shared.sessions().begin(self.context.env.now().mono, asked);
+                let (request, plan) = self.shared.sessions().begin(self.env.now().mono, asked);
                 let answer = match plan {
                     Plan::Refuse(_) => Answer::Known(Response::Fetch(FetchResponse { partitions: Vec::new() })),
                     _ => self.ask(Request::Fetch(request)).await?,
@@ -257,15 +291,14 @@ impl<'a, E: Env> Connection<'a, E> {
         let is_produce = key == ApiKey::Produce;
         let turns = if is_produce { 1 } else { CONNECTION_PRODUCES_IN_FLIGHT_MAX };
         let turn = self.turns.acquire_many(turns).await.expect("never closed");
-        self.is_alone.set(!is_produce);
+        self.is_fetching.set(key == ApiKey::Fetch);
         turn
     }
 
     /// Hands a request to the node. The call is polled once here, so that requests reach the node in the order in
     /// which they came; the writer waits for the rest.
     async fn ask(&self, request: Request) -> Result<Answer, ConnectionError> {
-        let node: NodeHandle = self.context.node.clone();
-        let mut call: Call = Box::pin(async move { node.call(request).await });
+        let mut call = self.node.ask(request);
         match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
             Poll::Ready(response) => Ok(Answer::Known(response?)),
             Poll::Pending => Ok(Answer::Awaited(call)),
@@ -319,7 +352,7 @@ impl<'a, E: Env> Connection<'a, E> {
 
     async fn send(&self, output: &mut (impl AsyncWrite + Unpin), mut frame: Frame) -> Result<(), ConnectionError> {
         while frame.has_remaining() {
-            let written = within(&self.context.env, std_duration(WRITE_STALL_MAX), output.write_buf(&mut frame)).await;
+            let written = within(self.env, std_duration(WRITE_STALL_MAX), output.write_buf(&mut frame)).await;
             if written.ok_or(ConnectionError::WriteStalled)?? == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
@@ -331,10 +364,10 @@ impl<'a, E: Env> Connection<'a, E> {
     fn place(&self) -> Place<'_> {
         Place {
             node: self.shared.node,
-            host: &self.context.advertised.host,
-            port: self.context.advertised.port,
+            host: &self.advertised.host,
+            port: self.advertised.port,
             log_dir: &self.shared.log_dir,
-            now: self.context.env.now().mono,
+            now: self.env.now().mono,
             sessions: &self.shared.sessions,
         }
     }

@@ -4,6 +4,7 @@
 //! table. That crate refuses to encode a field that a version does not have, and re-encoding what it decoded must give
 //! the same bytes: a field too many, too few or in the wrong place shows.
 
+mod connection;
 mod hostile;
 mod requests;
 mod responses;
