@@ -10,6 +10,11 @@ pub(crate) struct Line {
     pub(crate) in_tests: bool,
 }
 
+/// Is this whole file a test? One in a package's `tests/` folder, or a module that only tests use, by its name.
+pub(crate) fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/test_")
+}
+
 /// Splits a Rust file into its lines of code.
 pub(crate) fn lines(text: &str) -> Vec<Line> {
     let bare = strip(text);
