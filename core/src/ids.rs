@@ -147,6 +147,13 @@ impl TopicName {
     }
 }
 
+impl core::borrow::Borrow<str> for TopicName {
+    /// So that a map keyed by names can be asked with a `&str`.
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

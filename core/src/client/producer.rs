@@ -114,6 +114,8 @@ pub struct Appended {
     pub batch: u64,
     /// The record's place in it: its offset less the batch's base offset.
     pub index: u32,
+    /// Are there orders now? While batches fill there are none, and a driver may save itself the look.
+    pub leaves: bool,
 }
 
 /// Why a record was not appended. Nothing of it is kept.
@@ -260,6 +262,42 @@ enum Failure {
     Refused(ErrorCode),
 }
 
+impl<'a> NewRecord<'a> {
+    /// A record with this value; its time is [`Timestamp::NONE`], which a driver replaces by the current one.
+    pub fn new(value: &'a [u8]) -> Self {
+        Self { key: None, value: Some(value), headers: &[], timestamp: Timestamp::NONE, partition: None }
+    }
+
+    /// A tombstone: the key's last value is gone.
+    pub fn tombstone(key: &'a [u8]) -> Self {
+        Self { key: Some(key), value: None, headers: &[], timestamp: Timestamp::NONE, partition: None }
+    }
+
+    /// The same with a key.
+    #[must_use]
+    pub fn with_key(self, key: &'a [u8]) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The same with headers.
+    #[must_use]
+    pub fn with_headers(self, headers: &'a [(&'a [u8], Option<&'a [u8]>)]) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same for this partition, whatever its key.
+    #[must_use]
+    pub fn to_partition(self, partition: PartitionId) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// The same with this time.
+    #[must_use]
+    pub fn at(self, timestamp: Timestamp) -> Self {
+        Self { timestamp, ..self }
+    }
+}
+
 impl Producer {
     /// A producer that has sent nothing yet. The seed spreads retries and the choice of partitions.
     pub fn new(mut config: ProducerConfig, seed: u64) -> Self {
@@ -306,6 +344,24 @@ impl Producer {
         self.metadata.want(now, name);
         self.drain(now);
         handle
+    }
+
+    /// The handle of a topic that [`Producer::topic`] was asked for before.
+    pub fn find_topic(&self, name: &str) -> Option<TopicHandle> {
+        self.handles.get(name).copied()
+    }
+
+    /// Can records be appended to the topic? The errors are those of [`Producer::append`].
+    pub fn await_topic(&mut self, now: Instant, topic: TopicHandle) -> Result<(), AppendError> {
+        if self.closed {
+            return Err(AppendError::Closed);
+        }
+        if self.topics[topic.0 as usize].partitions.is_empty() { Err(self.topic_unknown(now, topic)) } else { Ok(()) }
+    }
+
+    /// Was an append refused, so that [`ProducerEvent::Wake`] is to come?
+    pub fn is_refusing(&self) -> bool {
+        self.refused
     }
 
     /// The name behind a handle.
@@ -364,7 +420,7 @@ impl Producer {
         open.builder.append(delta, record.timestamp, record.key, record.value, record.headers.iter().copied());
         let after = open.builder.bytes();
         self.buffered += after - before;
-        let appended = Appended { batch: open.number, index: delta.unsigned_abs() };
+        let number = open.number;
         let leaves_now = open.lingered;
         if after >= self.config.batch_bytes {
             queue.close();
@@ -373,11 +429,12 @@ impl Producer {
         if record.key.is_none() && record.partition.is_none() {
             self.topics[topic.0 as usize].sticky.appended(after - before, self.config.batch_bytes);
         }
-        if closed || leaves_now {
+        let leaves = closed || leaves_now;
+        if leaves {
             self.sendable.insert(ix);
             self.drain(now);
         }
-        Ok(appended)
+        Ok(Appended { batch: number, index: delta.unsigned_abs(), leaves })
     }
 
     /// Lets everything leave that was appended so far, without waiting for more records.

@@ -161,8 +161,8 @@ fn appending_waits_for_the_topic_and_then_lingers_into_one_batch() {
     assert_eq!(world.append(b"a"), Err(AppendError::TopicPending));
     world.serve_metadata(&[(1, 0)]);
     assert_eq!(world.events, [ProducerEvent::Wake]);
-    assert_eq!(world.append(b"a"), Ok(Appended { batch: 0, index: 0 }));
-    assert_eq!(world.append(b"b"), Ok(Appended { batch: 0, index: 1 }));
+    assert_eq!(world.append(b"a"), Ok(Appended { batch: 0, index: 0, leaves: false }));
+    assert_eq!(world.append(b"b"), Ok(Appended { batch: 0, index: 1, leaves: false }));
     world.pass(ms(4));
     assert!(world.calls.is_empty(), "still lingering");
     world.pass(ms(1));

@@ -1,0 +1,156 @@
+//! The way to a cluster: its addresses, as they are given and as they are learned.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tidelog_core::{
+    client::{AdminConfig, ConsumerConfig, ProducerConfig},
+    ids::NodeId,
+    prng::mix,
+};
+
+use crate::{
+    admin::Admin,
+    consumer::Consumer,
+    error::Error,
+    link::{self, Greeted},
+    producer::Producer,
+    wire::Endpoint,
+};
+
+/// How to connect. The defaults are right for a network that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// How long a connection may take to be made and greeted.
+    pub connect_timeout: Duration,
+    /// What this client is called in a node's logs.
+    pub software: String,
+    /// Decides the spread of retries and the choice of partitions; `None` takes one from the clock.
+    pub seed: Option<u64>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            software: concat!("tidelog-rust/", env!("CARGO_PKG_VERSION")).to_string(),
+            seed: None,
+        }
+    }
+}
+
+/// A cluster that answered once. Producers, consumers and administrators come from it, each with connections of its
+/// own, so that a slow one holds up no other. Cloning shares what is known of addresses.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+/// What all machines of one client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ClientConfig,
+    bootstrap: Vec<String>,
+    /// Where nodes have said that they can be reached.
+    learned: Mutex<BTreeMap<NodeId, Endpoint>>,
+    seed: u64,
+    machines: AtomicU64,
+}
+
+impl Client {
+    /// Connects to a cluster through one or more of its nodes: `host:port[,host:port...]`, native listeners.
+    ///
+    /// Returns when one of them has answered.
+    pub async fn connect(bootstrap: &str) -> Result<Self, Error> {
+        Self::connect_with(bootstrap, ClientConfig::default()).await
+    }
+
+    /// As [`Client::connect`], with settings.
+    pub async fn connect_with(bootstrap: &str, config: ClientConfig) -> Result<Self, Error> {
+        let bootstrap: Vec<String> =
+            bootstrap.split(',').map(|a| a.trim().to_string()).filter(|a| !a.is_empty()).collect();
+        if bootstrap.is_empty() {
+            return Err(Error::invalid("no address is given"));
+        }
+        for address in &bootstrap {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() {
+                return Err(Error::invalid(format!("{address} is not an address: it has no port")));
+            }
+        }
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        let seed = config.seed.unwrap_or_else(|| mix(clock ^ u64::from(std::process::id()) << 32));
+        let client = Self {
+            shared: Arc::new(Shared {
+                config,
+                bootstrap,
+                learned: Mutex::default(),
+                seed,
+                machines: AtomicU64::new(0),
+            }),
+        };
+        client.greet_any().await?;
+        Ok(client)
+    }
+
+    /// A producer. Records are sent by background tasks of the runtime that this is called in.
+    pub fn producer(&self, config: ProducerConfig) -> Producer {
+        Producer::start(self.shared.clone(), config)
+    }
+
+    /// A consumer of nothing yet.
+    pub fn consumer(&self, config: ConsumerConfig) -> Consumer {
+        Consumer::start(self.shared.clone(), config)
+    }
+
+    /// An administrator.
+    pub fn admin(&self) -> Admin {
+        self.admin_with(AdminConfig::default())
+    }
+
+    /// An administrator with other timeouts.
+    pub fn admin_with(&self, config: AdminConfig) -> Admin {
+        Admin::start(self.shared.clone(), config)
+    }
+
+    async fn greet_any(&self) -> Result<(), Error> {
+        let mut first = None;
+        for address in &self.shared.bootstrap {
+            match link::greet(&self.shared, address).await {
+                Ok(Greeted { .. }) => return Ok(()),
+                Err(error) => first = first.or(Some(Error::unreachable(address, &error))),
+            }
+        }
+        Err(first.expect("there is an address"))
+    }
+}
+
+impl Shared {
+    /// A seed of its own for each machine.
+    pub(crate) fn next_seed(&self) -> u64 {
+        mix(self.seed ^ self.machines.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn bootstrap(&self, n: usize) -> &str {
+        &self.bootstrap[n % self.bootstrap.len()]
+    }
+
+    pub(crate) fn learn(&self, endpoints: BTreeMap<NodeId, Endpoint>) {
+        if !endpoints.is_empty() {
+            self.learned.lock().expect("no panic while held").extend(endpoints);
+        }
+    }
+
+    pub(crate) fn address_of(&self, node: NodeId) -> io::Result<String> {
+        let learned = self.learned.lock().expect("no panic while held");
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("the address of node {node} is not known"));
+        learned.get(&node).map(Endpoint::to_string).ok_or_else(unknown)
+    }
+}
