@@ -6,7 +6,7 @@ use tidelog_core::message::ErrorCode;
 
 /// What the process says to who started it. The numbers are an interface; `tidelog --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(super) enum Exit {
     /// Something went wrong that no other code names.
     Failed = 1,
     /// The command line is wrong.
@@ -19,41 +19,31 @@ pub enum Exit {
     TimedOut = 5,
 }
 
-/// The list of exit codes for `--help`.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  failed
-  2  the command line is wrong
-  3  no node could be reached
-  4  not found: topic, partition, file
-  5  timed out";
-
 /// Why a verb did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CliError {
+pub(super) struct CliError {
     /// The exit code.
-    pub exit: Exit,
+    pub(super) exit: Exit,
     /// One line, lowercase, without a period.
-    pub message: String,
+    pub(super) message: String,
     /// What to do about it; may be empty.
-    pub hint: String,
+    pub(super) hint: String,
 }
 
 impl CliError {
     /// An error with its line.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: String::new() }
     }
 
     /// Adds what to do about it.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
     }
 
     /// The node's refusal to do something with `what`, such as `topic "orders"`.
-    pub fn refused(what: &str, code: ErrorCode, message: Option<&str>) -> Self {
+    pub(super) fn refused(what: &str, code: ErrorCode, message: Option<&str>) -> Self {
         let reason = message.map_or_else(|| sentence(code.description()), sentence);
         let error = Self::new(Exit::Failed, format!("{what}: {reason} ({code})"));
         match code {
@@ -81,7 +71,7 @@ impl CliError {
     }
 
     /// Prints line and hint to stderr and gives the code to return.
-    pub fn report(&self) -> ExitCode {
+    pub(super) fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.message);
         if !self.hint.is_empty() {
             eprintln!("hint: {}", self.hint);
@@ -100,7 +90,7 @@ impl std::error::Error for CliError {}
 
 /// What a verb's work ends with.
 #[derive(Debug)]
-pub enum Ended {
+pub(super) enum Ended {
     /// With an error to report.
     Error(CliError),
     /// Who read our output has gone: nothing is left to do, and nothing is wrong.

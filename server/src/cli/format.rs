@@ -8,7 +8,7 @@ use super::{json::Json, value::unescape};
 
 /// A way to show records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// The value and a line feed.
     Text,
     /// One object on a line.
@@ -19,7 +19,7 @@ pub enum Format {
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// These bytes.
     Literal(Vec<u8>),
     /// `%k`
@@ -38,15 +38,15 @@ pub enum Part {
 
 /// A record and where it stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     /// Its topic.
-    pub topic: &'a str,
+    pub(super) topic: &'a str,
     /// Its partition.
-    pub partition: i32,
+    pub(super) partition: i32,
     /// Its offset.
-    pub offset: Offset,
+    pub(super) offset: Offset,
     /// Itself.
-    pub record: &'a RawRecord<'a>,
+    pub(super) record: &'a RawRecord<'a>,
 }
 
 impl FromStr for Format {
@@ -96,7 +96,7 @@ impl FromStr for Format {
 
 impl Format {
     /// Appends the record to `out`.
-    pub fn show(&self, shown: &Shown<'_>, json: &mut Json, out: &mut Vec<u8>) {
+    pub(super) fn show(&self, shown: &Shown<'_>, json: &mut Json, out: &mut Vec<u8>) {
         match self {
             Self::Text => {
                 out.extend_from_slice(shown.record.value.unwrap_or_default());

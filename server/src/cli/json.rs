@@ -4,33 +4,33 @@ use std::fmt::Write;
 
 /// A JSON text in the making. Values are separated as needed; who writes keeps what is open in mind.
 #[derive(Debug, Default)]
-pub struct Json(String);
+pub(super) struct Json(String);
 
 impl Json {
     /// Nothing yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
     /// An object whose members `fill` writes.
-    pub fn object(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(super) fn object(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.nested('{', '}', fill)
     }
 
     /// An array whose elements `fill` writes.
-    pub fn array(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(super) fn array(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.nested('[', ']', fill)
     }
 
     /// The name of the member whose value comes next.
-    pub fn key(&mut self, name: &str) -> &mut Self {
+    pub(super) fn key(&mut self, name: &str) -> &mut Self {
         self.text(name);
         self.0.push(':');
         self
     }
 
     /// A string.
-    pub fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.separate();
         self.0.push('"');
         for c in text.chars() {
@@ -51,28 +51,28 @@ impl Json {
     }
 
     /// A number.
-    pub fn number(&mut self, number: impl Into<i128>) -> &mut Self {
+    pub(super) fn number(&mut self, number: impl Into<i128>) -> &mut Self {
         self.separate();
         write!(self.0, "{}", number.into()).expect("a string takes everything");
         self
     }
 
     /// `true` or `false`.
-    pub fn flag(&mut self, flag: bool) -> &mut Self {
+    pub(super) fn flag(&mut self, flag: bool) -> &mut Self {
         self.separate();
         self.0.push_str(if flag { "true" } else { "false" });
         self
     }
 
     /// `null`.
-    pub fn null(&mut self) -> &mut Self {
+    pub(super) fn null(&mut self) -> &mut Self {
         self.separate();
         self.0.push_str("null");
         self
     }
 
     /// A string, or `null`.
-    pub fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
+    pub(super) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
         match text {
             Some(text) => self.text(text),
             None => self.null(),
@@ -80,12 +80,12 @@ impl Json {
     }
 
     /// What has been written.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Forgets what has been written and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 

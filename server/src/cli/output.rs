@@ -14,37 +14,37 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Standard output without a lock or a flush for each line.
 #[derive(Debug)]
-pub struct Stdout {
+pub(super) struct Stdout {
     file: File,
     buffer: Vec<u8>,
 }
 
 impl Stdout {
     /// The process's own.
-    pub fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Ok(Self { file, buffer: Vec::with_capacity(2 * WRITE_BYTES) })
     }
 
     /// Where to append what is to be written; [`Stdout::settle`] writes it when there is enough of it.
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Writes if a write is worth it.
-    pub fn settle(&mut self) -> io::Result<()> {
+    pub(super) fn settle(&mut self) -> io::Result<()> {
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Writes everything.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
 
     /// Writes one line at once.
-    pub fn line(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         self.buffer.extend_from_slice(text.as_bytes());
         self.buffer.push(b'\n');
         self.flush()
@@ -52,13 +52,13 @@ impl Stdout {
 }
 
 /// Standard input without a buffer of its own.
-pub fn stdin() -> io::Result<impl Read> {
+pub(super) fn stdin() -> io::Result<impl Read> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 /// A line on stderr that renews itself, when stderr is a terminal; else nothing.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     is_shown: bool,
     begun: Instant,
     renewed: Instant,
@@ -66,13 +66,13 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing shown yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         Self { is_shown: io::stderr().is_terminal(), begun: now, renewed: now }
     }
 
     /// Shows how far things are, if it is time.
-    pub fn renew(&mut self, records: u64, bytes: u64) {
+    pub(super) fn renew(&mut self, records: u64, bytes: u64) {
         if self.is_shown && self.renewed.elapsed() >= PROGRESS_EVERY {
             self.renewed = Instant::now();
             let line = describe(records, bytes, self.begun.elapsed());
@@ -82,7 +82,7 @@ impl Progress {
     }
 
     /// Leaves the last word.
-    pub fn finish(&self, records: u64, bytes: u64) {
+    pub(super) fn finish(&self, records: u64, bytes: u64) {
         if self.is_shown {
             let line = describe(records, bytes, self.begun.elapsed());
             let _ = writeln!(io::stderr(), "\r\x1b[K{line}");
@@ -98,7 +98,7 @@ fn describe(records: u64, bytes: u64, time: Duration) -> String {
 }
 
 /// Rows of text in columns as wide as they need.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -6,7 +6,7 @@ use tidelog_core::{offset::Offset, time::Timestamp};
 
 /// A span of time as a flag has it: `250ms`, `10s`, `5m`, `2h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub(super) struct Span(pub Duration);
 
 impl FromStr for Span {
     type Err = String;
@@ -29,7 +29,7 @@ impl FromStr for Span {
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub(super) enum From {
     /// At the first record that is still there.
     Earliest,
     /// After the last record that is there now.
@@ -146,11 +146,11 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 
 /// `name=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub(super) struct Pair {
     /// Before the first `=`.
-    pub name: String,
+    pub(super) name: String,
     /// After it.
-    pub value: String,
+    pub(super) value: String,
 }
 
 impl FromStr for Pair {
@@ -166,7 +166,7 @@ impl FromStr for Pair {
 
 /// A separator: the escapes `\t`, `\n`, `\\` and `\xNN` stand for their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Separator(pub Vec<u8>);
+pub(super) struct Separator(pub Vec<u8>);
 
 impl FromStr for Separator {
     type Err = String;
@@ -178,7 +178,7 @@ impl FromStr for Separator {
 }
 
 /// Replaces the escapes `\t`, `\n`, `\r`, `\0`, `\\` and `\xNN`.
-pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

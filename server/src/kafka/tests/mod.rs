@@ -110,7 +110,6 @@ where
         host: "broker.example",
         port: 9092,
         log_dir: "/var/lib/tidelog",
-        disk: |_| Some((1000, 300)),
         now: Instant::ZERO,
         sessions: &sessions,
     };
