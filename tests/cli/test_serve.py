@@ -6,7 +6,7 @@ import socket
 import pytest
 
 # Exit codes of `tidelog serve`, as the README lists them.
-CONFIG, DATA, LISTEN = 2, 3, 4
+CONFIG, DATA, LISTEN = 2, 6, 7
 
 FREE = ("--kafka", "127.0.0.1:0", "--native", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
