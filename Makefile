@@ -1,16 +1,62 @@
-# The command file. README.md names these and nothing else.
-# Cargo's own variables (CARGO_TARGET_DIR, CARGO_BUILD_JOBS) are respected throughout.
+# The command file. README.md and CONTRIBUTING.md name these and nothing else.
 
-.PHONY: run test lint unit
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PYTEST := cd tests && TIDELOG_BIN=$(abspath $(TARGET))/sim/tidelog ../.venv/bin/pytest
+SEEDS ?= 0..2000
+SMOKE_SEEDS ?= 0..200
+FUZZ_SECONDS ?= 60
 
-run: ## Start a server on its defaults: data in ./tidelog-data, Kafka on 127.0.0.1:9092
-	cargo run --release -p tidelog-server -- serve
+.PHONY: run test lint unit prepare binary outside smoke sim crash roundtrip bench fuzz
 
-test: lint unit ## Everything that must pass before a merge
+# A server on its defaults: data in ./tidelog-data, Kafka on 127.0.0.1:9092.
+run:
+	$(CARGO) run --release -p tidelog-server -- serve
 
-lint: ## Formatting and lints, warnings denied
-	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- -D warnings -A dead_code
+# Everything that must pass before a merge. What the tests need is installed first, so that a missing tool shows at once.
+test: prepare lint unit smoke outside
 
-unit: ## The Rust tests: every crate, and the tidy test over the whole tree
-	cargo test --workspace
+prepare:
+	tests/prepare
+
+# Formatting and lints, warnings denied.
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+
+# The Rust tests: every crate, and the tidy test over the whole tree.
+unit:
+	$(CARGO) test --quiet --workspace
+
+# The binary that the tests run: release speed with every check on.
+binary:
+	$(CARGO) build --quiet --profile sim -p tidelog-server
+
+# A short sweep of the simulator.
+smoke: binary
+	$(TARGET)/sim/tidelog sim sweep --seeds $(SMOKE_SEEDS)
+
+# A long one: SEEDS=A..B.
+sim: binary
+	$(TARGET)/sim/tidelog sim sweep --seeds $(SEEDS)
+
+# Real clients, the command line, a few crashes.
+outside: prepare binary
+	$(PYTEST)
+
+# Two hundred crashes under load.
+crash: prepare binary
+	export CRASHES=200; $(PYTEST) crash
+
+# 220 MB of real text through every pair of tools and every codec.
+roundtrip: prepare binary
+	export TEXT_MB=220; $(PYTEST) outside/test_text.py
+
+# tidelog beside the bare disk and, with KAFKA_PEER set, beside real Kafka.
+bench: prepare
+	$(CARGO) build --release -p tidelog-server
+	cd tests && PYTHONPATH=. TIDELOG_BIN=$(abspath $(TARGET))/release/tidelog ../.venv/bin/python -m bench
+
+# Each fuzz target for a bounded time; needs a nightly toolchain and cargo-fuzz.
+fuzz:
+	tests/fuzz/run $(FUZZ_SECONDS)

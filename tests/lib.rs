@@ -12,7 +12,9 @@ use serde_json::Value;
 
 /// The top of the source tree.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+    // Asked when the test runs, not when it was built: a target folder may be shared by several checkouts.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo test sets it");
+    Path::new(&package).parent().expect("tests/ has a parent").to_path_buf()
 }
 
 /// One text file of the tree.

@@ -16,6 +16,27 @@ pub enum Mutant {
     X62,
     /// Every 64th acknowledged batch is dropped instead of appended: the canary of the whole pipeline.
     X87,
+    /// Retention deletes segments that hold records above the high watermark (KAFKA-5634).
+    X19,
+    /// An append whose index entry cannot be written leaves its bytes in the log without moving the end, so that
+    /// the next append gets the same offset (KAFKA-7866).
+    X61,
+    /// Recovery cuts the log at the first bad batch although whole batches follow (NATS server issue 7549).
+    X82,
+    /// A new segment or a renamed checkpoint is not followed by a sync of its folder.
+    X83,
+    /// Raising the log start to the end drops what was appended since the last sync, and its offsets are used again.
+    X84,
+    /// A checkpoint vouches for bytes and indexes that were not synced.
+    X85,
+    /// A segment is closed without its greatest timestamp in the time index: lookups by time miss its tail.
+    Y01,
+    /// Retention by time goes by a segment's oldest record instead of its newest.
+    Y02,
+    /// A truncation leaves the producers as they were: a batch that was cut off is taken for a duplicate.
+    Y03,
+    /// A truncation does not cut the indexes with the log.
+    Y04,
 }
 
 /// Is this planted bug switched on? A constant `false` without the feature `mutants`.

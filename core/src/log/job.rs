@@ -100,6 +100,11 @@ pub enum Job {
         /// Where it begins.
         start: Offset,
     },
+    /// Takes note of the high watermark; it is in the next checkpoint, and in [`LogState`] after a restart.
+    NoteHighWatermark {
+        /// Where committed records end.
+        to: Offset,
+    },
     /// Drops the producers idle for longer than `producer.id.expiration.ms` and removes files whose delay is over.
     Expire {
         /// Wall time.
@@ -190,6 +195,8 @@ pub struct RecoveryReport {
     pub scanned_bytes: u64,
     /// Bytes of a torn tail cut off.
     pub truncated_bytes: u64,
+    /// Bytes cut off although whole batches followed: lost pages. They are kept beside the log, in `.torn` files.
+    pub kept_bytes: u64,
     /// Indexes rebuilt.
     pub rebuilt_indexes: u32,
 }
@@ -201,6 +208,9 @@ pub enum LogError {
     /// No space; the log is as before the job, and the same job can succeed later.
     #[error("no space left on the device")]
     DiskFull,
+    /// No more file handles; the log is as before the job, and the same job can succeed later.
+    #[error("too many open files")]
+    TooManyFiles,
     /// Bytes that were durable are not what was written. The log is offline; the others are not touched.
     #[error("{file}: corrupt at byte {position}: {reason}")]
     Corrupt {

@@ -16,12 +16,38 @@
 
 mod config;
 mod disk;
-mod job;
 mod producers;
+mod job;
 mod dir_state;
-pub use dir_state::{DirState, Identity};
+mod names;
+mod place;
+pub mod checkpoint;
+mod epochs;
+pub mod meta_properties;
+mod sparse_index;
+mod offset_index;
+mod time_index;
+pub mod txn_index;
+pub mod snapshot;
+mod walk;
+mod segment;
+mod store;
+mod lookup;
+mod retention;
+mod recovery;
+mod dir;
 
 pub use config::{CleanupPolicy, Durability, LogConfig};
+pub use dir::{DirError, LogDir, Step, SyncTicket};
+pub use dir_state::{DirState, Identity};
 pub use disk::{Disk, DiskError, OpenMode};
+pub use epochs::EpochCache;
 pub use job::{Job, JobOutcome, LogError, LogState, RecoveryReport, Vote};
+pub use offset_index::OffsetEntry;
 pub use producers::{ProducerBatch, ProducerEntry, ProducerTable, Sequence, SequenceError, next_sequence};
+pub use time_index::TimeEntry;
+
+#[cfg(test)]
+mod test_disk;
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod records;
 mod builder;
 mod control;
 
+pub(crate) use batch::peek;
 pub use batch::{Batch, BatchError, Batches};
 pub use builder::{BatchBuilder, BatchOptions};
 pub use control::Control;

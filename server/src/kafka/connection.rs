@@ -367,8 +367,15 @@ impl<'a, E: Env, N: Node> Connection<'a, E, N> {
             host: &self.advertised.host,
             port: self.advertised.port,
             log_dir: &self.shared.log_dir,
+            disk: disk_space,
             now: self.env.now().mono,
             sessions: &self.shared.sessions,
         }
     }
+}
+
+/// Size and free bytes of the disk that holds `path`, if the operating system says so.
+fn disk_space(path: &str) -> Option<(u64, u64)> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some((disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize)))
 }

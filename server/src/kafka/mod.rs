@@ -30,10 +30,15 @@ mod write;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tidelog_core::ids::NodeId;
 
 pub use self::connection::connection;
-use self::session::FetchSessions;
+use self::{
+    api::{Api, Header},
+    read::Reader,
+    session::FetchSessions,
+};
 
 /// What all connections of a node's Kafka listener share.
 #[derive(Debug)]
@@ -52,6 +57,17 @@ impl Shared {
     fn sessions(&self) -> MutexGuard<'_, FetchSessions> {
         locked(&self.sessions)
     }
+}
+
+/// Decodes one request frame, given without its size, as a connection does: the door for fuzzing. Says why it is no
+/// request that is served.
+pub fn check_frame(frame: &Bytes) -> Result<(), String> {
+    let mut r = Reader::new(frame);
+    let mut header = Header::read(&mut r).map_err(|error| error.to_string())?;
+    let served = Api::find(header.code).filter(|api| api.serves(header.version));
+    let api = served.ok_or_else(|| format!("request {} version {} is not served", header.code, header.version))?;
+    header.rest(api, &mut r).map_err(|error| error.to_string())?;
+    codec::decode(api, header.version, &mut r).map(drop).map_err(|error| error.to_string())
 }
 
 /// Sessions hold no promise that a panic elsewhere could have broken half-way.

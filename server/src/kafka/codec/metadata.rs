@@ -340,9 +340,10 @@ pub(super) fn encode_describe_log_dirs(v: i16, response: &DescribeLogDirsRespons
             },
         );
         if v >= 4 {
-            // The disk's size and what is free of it: unknown.
-            w.i64(-1);
-            w.i64(-1);
+            let disk = (place.disk)(place.log_dir);
+            let bytes = |count: Option<u64>| count.map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX));
+            w.i64(bytes(disk.map(|(size, _)| size)));
+            w.i64(bytes(disk.map(|(_, free)| free)));
         }
         w.end();
     });

@@ -92,6 +92,8 @@ pub(super) struct Place<'a> {
     pub(super) port: u16,
     /// The data directory's path.
     pub(super) log_dir: &'a str,
+    /// The size of the disk below it and what is free of that, in bytes.
+    pub(super) disk: fn(&str) -> Option<(u64, u64)>,
     /// The time.
     pub(super) now: Instant,
     /// The fetch sessions.

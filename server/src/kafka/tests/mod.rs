@@ -110,6 +110,7 @@ where
         host: "broker.example",
         port: 9092,
         log_dir: "/var/lib/tidelog",
+        disk: |_| Some((1000, 300)),
         now: Instant::ZERO,
         sessions: &sessions,
     };

@@ -316,6 +316,8 @@ fn descriptions_encode_in_every_version() {
         });
         let found: kp::DescribeLogDirsResponse = answered(ApiKey::DescribeLogDirs, v, Shape::Plain, response);
         assert_eq!(found.results[0].log_dir.as_str(), "/var/lib/tidelog");
+        let disk = (found.results[0].total_bytes, found.results[0].usable_bytes);
+        assert_eq!(disk, if v >= 4 { (1000, 300) } else { (-1, -1) });
         let topics = &found.results[0].topics;
         assert_eq!((topics.len(), topics[0].partitions.len(), topics[0].partitions[1].partition_size), (2, 2, 4096));
     }

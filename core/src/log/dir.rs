@@ -1,0 +1,644 @@
+//! All logs of one data directory.
+//!
+//! The directory is owned by one thread and one process. What is about all logs is here: identity, checkpoints, the
+//! clean-shutdown marker, and the rule that a directory that has failed once is never trusted again (KIP-112).
+//!
+//! The marker means: every log was closed, so nothing needs to be read again. It is taken away before anything can
+//! change and written back only after everything is on the disk, and only if every log in the directory had its part.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use bytes::Bytes;
+
+use super::{
+    DirState, Disk, DiskError, Identity, Job, JobOutcome, LogConfig, LogError, LogState, RecoveryReport,
+    checkpoint::{self, OffsetCheckpoint},
+    meta_properties::{self, MetaError},
+    names,
+    place::Place,
+    recovery::{self, Opening, Points, Progress},
+    retention,
+    store::Log,
+};
+use crate::{
+    ids::{LogId, TopicId},
+    message::LogRead,
+    mutant,
+    offset::Offset,
+    time::Timestamp,
+};
+
+/// Logs for which one call of [`LogDir::checkpoint`] vouches at most: each costs a few syncs.
+const CHECKPOINT_LOGS_MAX: usize = 16;
+
+/// All logs of one data directory.
+pub struct LogDir<D: Disk> {
+    disk: D,
+    identity: Identity,
+    /// Was the stop before this start clean?
+    clean: bool,
+    logs: BTreeMap<LogId, Slot<D>>,
+    recovery_points: OffsetCheckpoint,
+    log_starts: OffsetCheckpoint,
+    high_watermarks: OffsetCheckpoint,
+    /// Where the search for logs to vouch for goes on.
+    checkpoint_next: LogId,
+    /// What the checkpoint files say, so that they are only written when that changes.
+    written: [OffsetCheckpoint; 3],
+    /// Folders whose logs were closed in order.
+    closed: BTreeSet<String>,
+    /// Folders whose logs were opened.
+    touched: BTreeSet<String>,
+    /// What made the directory unusable.
+    failed: Option<DiskError>,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirError {
+    /// It is empty.
+    #[error("the data directory is not formatted")]
+    NotFormatted,
+    /// It is of another program or a newer version of this one.
+    #[error("the data directory has another format: {found}")]
+    OtherFormat {
+        /// What stands in `meta.properties`.
+        found: String,
+    },
+    /// It is not empty, and not one of ours.
+    #[error("the directory holds {file}, but no meta.properties: it is no data directory")]
+    Foreign {
+        /// One of the files.
+        file: String,
+    },
+    /// One of its files cannot be read.
+    #[error("{file}: {reason}")]
+    Corrupt {
+        /// Which.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// How a step of work ended.
+#[derive(Debug)]
+pub enum Step {
+    /// The job is over.
+    Done(Result<JobOutcome, LogError>),
+    /// The write is done; this outcome may be reported once a sync begun after it has succeeded.
+    Sync(JobOutcome),
+    /// It is long work: call [`LogDir::resume`]; other logs may have their turn before.
+    Again,
+}
+
+/// What one sync covers. It can be carried to another thread.
+pub struct SyncTicket<D: Disk> {
+    files: Vec<D::File>,
+    dirs: Vec<String>,
+    end: Offset,
+    generation: u64,
+}
+
+impl<D: Disk> SyncTicket<D> {
+    /// Syncs. Once: after an error nothing that the ticket covers may be trusted.
+    pub fn run(&self, disk: &D) -> Result<(), DiskError> {
+        let once = || {
+            self.files.iter().try_for_each(|file| disk.sync(file))?;
+            self.dirs.iter().try_for_each(|dir| disk.sync_dir(dir))
+        };
+        if mutant!(X81) { once().or_else(|_| once()) } else { once() }
+    }
+
+    /// Everything below is durable once it has succeeded.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Is there nothing to sync?
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.dirs.is_empty()
+    }
+}
+
+enum Slot<D: Disk> {
+    Opening(Opening<D>),
+    Open(Log<D>),
+    /// Damage was found; every job gets this.
+    Failed(LogError),
+}
+
+impl<D: Disk> LogDir<D> {
+    /// Makes an empty directory one of ours.
+    pub fn format(disk: &D, identity: &Identity) -> Result<(), DirError> {
+        let files = list(disk, "")?;
+        // What a crash in an earlier try may have left.
+        let half = alloc::format!("{}{}", names::META_PROPERTIES, names::TMP);
+        if let Some(file) = files.into_iter().find(|file| *file != half) {
+            return Err(DirError::Foreign { file });
+        }
+        Ok(checkpoint::replace(disk, "", names::META_PROPERTIES, identity.to_text().as_bytes())?)
+    }
+
+    /// Opens a directory and takes its clean-shutdown marker away. No log is opened yet.
+    pub fn open(disk: D) -> Result<(Self, DirState), DirError> {
+        let files = list(&disk, "")?;
+        let Some(meta) = checkpoint::read(&disk, names::META_PROPERTIES)? else {
+            let half = alloc::format!("{}{}", names::META_PROPERTIES, names::TMP);
+            return Err(match files.into_iter().find(|file| *file != half) {
+                Some(file) => DirError::Foreign { file },
+                None => DirError::NotFormatted,
+            });
+        };
+        let identity = Identity::parse(&meta).map_err(|error| match error {
+            MetaError::OtherFormat(found) => DirError::OtherFormat { found },
+            MetaError::Corrupt(reason) => corrupt(names::META_PROPERTIES, reason),
+        })?;
+        let quorum_state = names::inside(names::METADATA_DIR, names::QUORUM_STATE);
+        let vote = match checkpoint::read(&disk, &quorum_state)? {
+            Some(text) => Some(meta_properties::parse_quorum_state(&text).map_err(|r| corrupt(&quorum_state, r))?),
+            None => None,
+        };
+        let clean = files.iter().any(|file| file == names::CLEAN_SHUTDOWN);
+        if clean {
+            disk.remove(names::CLEAN_SHUTDOWN)?;
+            disk.sync_dir("").map_err(checkpoint::fatal)?;
+        }
+        for folder in files.iter().filter(|file| file.ends_with(names::DELETE_DIR)) {
+            disk.remove_dir(folder)?;
+        }
+        let written = [
+            load(&disk, names::RECOVERY_POINTS)?,
+            load(&disk, names::LOG_STARTS)?,
+            load(&disk, names::HIGH_WATERMARKS)?,
+        ];
+        let [recovery_points, log_starts, high_watermarks] = written.clone();
+        let state = DirState { identity: identity.clone(), clean, vote };
+        let dir = Self {
+            disk,
+            identity,
+            clean,
+            logs: BTreeMap::new(),
+            recovery_points,
+            log_starts,
+            high_watermarks,
+            checkpoint_next: LogId(0),
+            written,
+            closed: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            failed: None,
+        };
+        Ok((dir, state))
+    }
+
+    /// Whose directory it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Executes one job, or the first step of a long one.
+    pub fn execute(&mut self, log: LogId, order: Job) -> Step {
+        if let Some(error) = &self.failed {
+            return Step::Done(Err(LogError::Offline(error.clone())));
+        }
+        if let Job::Append { batches, sync, wall } = order {
+            return match self.append(log, &batches, wall) {
+                Ok(outcome) if sync => Step::Sync(outcome),
+                result => self.done(result),
+            };
+        }
+        if let Job::Open { dir, topic_id, config, wall } = order {
+            return match self.begin_open(log, dir, topic_id, config, wall) {
+                Ok(()) => self.resume(log),
+                Err(error) => self.fail_open(log, error),
+            };
+        }
+        let result = self.run(log, order);
+        self.done(result)
+    }
+
+    /// Goes on with long work.
+    pub fn resume(&mut self, log: LogId) -> Step {
+        if let Some(error) = &self.failed {
+            return Step::Done(Err(LogError::Offline(error.clone())));
+        }
+        let Some(Slot::Opening(opening)) = self.logs.remove(&log) else {
+            return Step::Done(Err(LogError::NotOpen));
+        };
+        match opening.step() {
+            Ok(Progress::More(opening)) => {
+                self.logs.insert(log, Slot::Opening(opening));
+                Step::Again
+            }
+            Ok(Progress::Open(open, report)) => {
+                let state = state(&open, report);
+                self.logs.insert(log, Slot::Open(open));
+                Step::Done(Ok(JobOutcome::Opened(state)))
+            }
+            Err(error) => self.fail_open(log, error),
+        }
+    }
+
+    /// What must be synced so that everything appended so far is durable.
+    pub fn begin_sync(&mut self, log: LogId) -> SyncTicket<D> {
+        match self.logs.get_mut(&log) {
+            Some(Slot::Open(open)) => {
+                let unsynced = open.begin_sync();
+                SyncTicket {
+                    files: unsynced.files,
+                    dirs: unsynced.dirs,
+                    end: unsynced.end,
+                    generation: unsynced.generation,
+                }
+            }
+            _ => SyncTicket { files: Vec::new(), dirs: Vec::new(), end: Offset::ZERO, generation: u64::MAX },
+        }
+    }
+
+    /// A sync has ended; returns up to where the log is durable. A failed one takes the directory offline for good:
+    /// the system may have dropped the pages, so that another try would succeed and prove nothing.
+    pub fn synced(
+        &mut self,
+        log: LogId,
+        ticket: SyncTicket<D>,
+        result: Result<(), DiskError>,
+    ) -> Result<Offset, LogError> {
+        if let Err(error) = result {
+            let error = self.failed.get_or_insert(error).clone();
+            return Err(LogError::Offline(error));
+        }
+        if let Some(error) = &self.failed {
+            return Err(LogError::Offline(error.clone()));
+        }
+        Ok(self.log(log)?.synced(ticket.end, ticket.generation))
+    }
+
+    /// Reads whole batches for a response.
+    pub fn read(&mut self, order: &LogRead) -> Result<Bytes, LogError> {
+        if let Some(error) = &self.failed {
+            return Err(LogError::Offline(error.clone()));
+        }
+        let open = self.log(order.log)?;
+        let result = open.read(order.from, order.bound, order.max_bytes, order.at_least_one);
+        self.note_failure(result)
+    }
+
+    /// Moves recovery points up to what is durable and writes the checkpoints, as far as anything has changed.
+    /// A few logs at a time; to be called every few seconds.
+    pub fn checkpoint(&mut self) -> Result<(), LogError> {
+        if let Some(error) = &self.failed {
+            return Err(LogError::Offline(error.clone()));
+        }
+        let result = self.checkpoint_some();
+        self.note_failure(result)
+    }
+
+    /// After every log was closed: checkpoints, then the clean-shutdown marker.
+    pub fn close(mut self) -> Result<(), LogError> {
+        if let Some(error) = self.failed {
+            return Err(LogError::Offline(error));
+        }
+        self.note_points();
+        self.write_checkpoints()?;
+        let mut clean = true;
+        for folder in self.disk.list("")?.iter().filter(|folder| names::parse_partition(folder).is_some()) {
+            // A log that nobody opened since a clean stop is as it was; any other must have been closed.
+            let untouched = self.clean && !self.touched.contains(folder);
+            clean &= untouched || self.closed.contains(folder) || !holds_log(&self.disk, folder)?;
+        }
+        if clean {
+            let text = meta_properties::CLEAN_SHUTDOWN_TEXT;
+            checkpoint::replace(&self.disk, "", names::CLEAN_SHUTDOWN, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, result: Result<JobOutcome, LogError>) -> Step {
+        Step::Done(self.note_failure(result))
+    }
+
+    /// The first I/O error takes the directory offline.
+    fn note_failure<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(LogError::Offline(error)) = &result {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    fn fail_open(&mut self, log: LogId, error: LogError) -> Step {
+        if matches!(error, LogError::Corrupt { .. }) {
+            self.logs.insert(log, Slot::Failed(error.clone()));
+        }
+        self.done(Err(error))
+    }
+
+    fn log(&mut self, log: LogId) -> Result<&mut Log<D>, LogError> {
+        match self.logs.get_mut(&log) {
+            Some(Slot::Open(open)) => Ok(open),
+            Some(Slot::Failed(error)) => Err(error.clone()),
+            Some(Slot::Opening(_)) | None => Err(LogError::NotOpen),
+        }
+    }
+
+    fn append(
+        &mut self,
+        log: LogId,
+        batches: &[crate::record::Batch],
+        wall: Timestamp,
+    ) -> Result<JobOutcome, LogError> {
+        let open = self.log(log)?;
+        open.append(batches, wall)?;
+        Ok(JobOutcome::Appended { end: open.end, size: open.size() })
+    }
+
+    fn run(&mut self, log: LogId, order: Job) -> Result<JobOutcome, LogError> {
+        match order {
+            Job::Open { .. } | Job::Append { .. } => unreachable!("handled by the caller"),
+            Job::SaveVote(vote) => {
+                let text = meta_properties::quorum_state(vote);
+                self.disk.create_dir(names::METADATA_DIR)?;
+                checkpoint::replace(&self.disk, names::METADATA_DIR, names::QUORUM_STATE, text.as_bytes())?;
+                self.disk.sync_dir("").map_err(LogError::Offline)?;
+                Ok(JobOutcome::Done)
+            }
+            Job::Read { from, bound, max_bytes } => {
+                Ok(JobOutcome::Read { batches: self.log(log)?.read_batches(from, bound, max_bytes)? })
+            }
+            Job::FindTimestamp { at, from, bound } => {
+                Ok(JobOutcome::Found { record: self.log(log)?.find_timestamp(at, from, bound)? })
+            }
+            Job::FindMaxTimestamp { bound } => {
+                Ok(JobOutcome::Found { record: self.log(log)?.find_max_timestamp(bound)? })
+            }
+            Job::Truncate { to } => {
+                self.lower_recovery_point(log, to)?;
+                let open = self.log(log)?;
+                open.truncate(to)?;
+                Ok(trimmed(open))
+            }
+            Job::RaiseLogStart { to } => {
+                let open = self.log(log)?;
+                if mutant!(X84) && to >= open.durable_end {
+                    // The planted bug: what was appended since the last sync is forgotten with the prefix.
+                    let end = open.durable_end;
+                    open.start_over(end)?;
+                } else {
+                    open.raise_log_start(to)?;
+                }
+                Ok(trimmed(open))
+            }
+            Job::Retain { high_watermark, wall } => self.retain(log, high_watermark, wall),
+            Job::Clean { .. } => Ok(trimmed(self.log(log)?)),
+            Job::Configure { config } => {
+                self.log(log)?.config = config;
+                Ok(JobOutcome::Done)
+            }
+            Job::StartEpoch { epoch, start } => {
+                let open = self.log(log)?;
+                // Written with the next checkpoint: an epoch without a record is forgotten by a crash anyway.
+                if open.epochs.assign(epoch, start) {
+                    open.epochs_dirty = true;
+                }
+                Ok(JobOutcome::Done)
+            }
+            Job::NoteHighWatermark { to } => {
+                self.log(log)?.high_watermark = to;
+                Ok(JobOutcome::Done)
+            }
+            Job::Expire { wall } => {
+                let open = self.log(log)?;
+                open.remove_doomed(wall)?;
+                let producers = open.producers.expire(wall, open.config.producer_expiration);
+                Ok(JobOutcome::Expired { producers })
+            }
+            Job::Close => {
+                self.save_log_start(log)?;
+                let open = self.log(log)?;
+                open.close()?;
+                let dir = open.at.dir.clone();
+                self.note_points();
+                self.logs.remove(&log);
+                self.closed.insert(dir);
+                Ok(JobOutcome::Done)
+            }
+            Job::Delete => self.delete(log),
+        }
+    }
+
+    fn begin_open(
+        &mut self,
+        log: LogId,
+        dir: String,
+        topic_id: TopicId,
+        config: LogConfig,
+        wall: Timestamp,
+    ) -> Result<(), LogError> {
+        assert!(!self.logs.contains_key(&log), "log {log} is open already");
+        let at = Place { disk: self.disk.clone(), dir };
+        let exists = match self.disk.list(&at.dir) {
+            Ok(_) => true,
+            Err(DiskError::NotFound { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let owner = if exists { recovery::owner(&at)? } else { None };
+        if let Some(owner) = owner.filter(|&owner| owner != topic_id) {
+            self.forget(&at.dir)?;
+            let aside = names::doomed_dir(&at.dir, owner, names::STRAY_DIR);
+            self.disk.rename(&at.dir, &aside)?;
+            self.disk.sync_dir("").map_err(LogError::Offline)?;
+        }
+        let fresh = !exists || owner.is_some_and(|owner| owner != topic_id);
+        let points = Points {
+            recovery: self.recovery_points.0.get(&at.dir).copied(),
+            log_start: self.log_starts.0.get(&at.dir).copied(),
+            high_watermark: self.high_watermarks.0.get(&at.dir).copied(),
+            clean: self.closed.remove(&at.dir) || (self.clean && !self.touched.contains(&at.dir)),
+        };
+        if fresh {
+            if let Some(recovery) = points.recovery.filter(|&r| r > points.log_start.unwrap_or(Offset::ZERO)) {
+                let reason = alloc::format!("the folder is gone, though everything up to offset {recovery} was synced");
+                return Err(LogError::Corrupt { file: at.dir, position: 0, reason });
+            }
+            self.disk.create_dir(&at.dir)?;
+        }
+        self.touched.insert(at.dir.clone());
+        let opening = Opening::begin(at, topic_id, config, wall, points)?;
+        self.logs.insert(log, Slot::Opening(opening));
+        Ok(())
+    }
+
+    /// The checkpoint on the disk must not vouch for what is about to be cut off.
+    fn lower_recovery_point(&mut self, log: LogId, to: Offset) -> Result<(), LogError> {
+        let open = self.log(log)?;
+        if to >= open.end {
+            return Ok(());
+        }
+        let dir = open.at.dir.clone();
+        open.recovery_point = open.recovery_point.min(to);
+        open.log_start = open.log_start.min(to);
+        let [recovery_points, log_starts, _] = &self.written;
+        let above = |checkpoint: &OffsetCheckpoint| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
+        if above(recovery_points) || above(log_starts) {
+            self.note_points();
+            self.write_checkpoints()?;
+        }
+        Ok(())
+    }
+
+    /// The epoch file is about to be written without the epochs that ended before the log start. So that those are
+    /// not missed after a crash, the log start goes to the disk first.
+    fn save_log_start(&mut self, log: LogId) -> Result<(), LogError> {
+        let open = self.log(log)?;
+        let log_start = open.log_start;
+        let dir = open.at.dir.clone();
+        if self.written[1].0.get(&dir).copied().unwrap_or(Offset::ZERO) < log_start {
+            self.note_points();
+            self.write_checkpoints()?;
+        }
+        Ok(())
+    }
+
+    fn retain(&mut self, log: LogId, high_watermark: Offset, wall: Timestamp) -> Result<JobOutcome, LogError> {
+        let open = self.log(log)?;
+        open.high_watermark = high_watermark;
+        let count = retention::deletable(open, high_watermark, wall)?;
+        if count > 0 {
+            if count == open.segments.len() {
+                let end = open.end;
+                open.roll(end, wall)?;
+            }
+            // The log start moves, durably, before any file goes.
+            let first = open.segments[count].base;
+            open.raise_log_start(first)?;
+            self.note_points();
+            self.write_checkpoints()?;
+            self.log(log)?.drop_oldest(count, wall)?;
+        }
+        let open = self.log(log)?;
+        open.remove_doomed(wall)?;
+        Ok(trimmed(open))
+    }
+
+    fn delete(&mut self, log: LogId) -> Result<JobOutcome, LogError> {
+        let open = self.log(log)?;
+        let (dir, topic_id) = (open.at.dir.clone(), open.topic_id);
+        self.logs.remove(&log);
+        self.forget(&dir)?;
+        // Renamed first, so that the name is free at once and a crash leaves nothing half removed under it.
+        let doomed = names::doomed_dir(&dir, topic_id, names::DELETE_DIR);
+        self.disk.rename(&dir, &doomed)?;
+        self.disk.sync_dir("").map_err(LogError::Offline)?;
+        self.disk.remove_dir(&doomed)?;
+        Ok(JobOutcome::Done)
+    }
+
+    /// Forgets what the checkpoints say of a folder, durably.
+    fn forget(&mut self, dir: &str) -> Result<(), LogError> {
+        self.closed.remove(dir);
+        self.recovery_points.0.remove(dir);
+        self.log_starts.0.remove(dir);
+        self.high_watermarks.0.remove(dir);
+        self.write_checkpoints()
+    }
+
+    fn checkpoint_some(&mut self) -> Result<(), LogError> {
+        let next = self.checkpoint_next;
+        let wants = |(id, slot): (&LogId, &Slot<D>)| match slot {
+            Slot::Open(open) if open.wants_checkpoint() => Some(*id),
+            _ => None,
+        };
+        let mut due: Vec<LogId> = self.logs.range(next..).filter_map(wants).take(CHECKPOINT_LOGS_MAX).collect();
+        let left = CHECKPOINT_LOGS_MAX - due.len();
+        due.extend(self.logs.range(..next).filter_map(wants).take(left));
+        for &id in &due {
+            self.save_log_start(id)?;
+            self.log(id)?.vouch()?;
+        }
+        if let Some(&last) = due.last() {
+            self.checkpoint_next = LogId(last.0 + 1);
+        }
+        self.note_points();
+        self.write_checkpoints()
+    }
+
+    /// Takes the points of the open logs over into the checkpoints.
+    fn note_points(&mut self) {
+        for slot in self.logs.values() {
+            let Slot::Open(open) = slot else { continue };
+            set(&mut self.recovery_points, &open.at.dir, open.recovery_point);
+            set(&mut self.log_starts, &open.at.dir, open.log_start);
+            set(&mut self.high_watermarks, &open.at.dir, open.high_watermark);
+        }
+    }
+
+    fn write_checkpoints(&mut self) -> Result<(), LogError> {
+        let files = [names::RECOVERY_POINTS, names::LOG_STARTS, names::HIGH_WATERMARKS];
+        let now = [&self.recovery_points, &self.log_starts, &self.high_watermarks];
+        for ((file, now), written) in files.into_iter().zip(now).zip(&mut self.written) {
+            if now != written {
+                checkpoint::replace(&self.disk, "", file, now.to_text().as_bytes())?;
+                written.clone_from(now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set(checkpoint: &mut OffsetCheckpoint, dir: &str, offset: Offset) {
+    match checkpoint.0.get_mut(dir) {
+        Some(known) => *known = offset,
+        None => drop(checkpoint.0.insert(dir.to_string(), offset)),
+    }
+}
+
+fn state<D: Disk>(open: &Log<D>, recovery: RecoveryReport) -> LogState {
+    LogState {
+        log_start: open.log_start,
+        log_end: open.end,
+        size: open.size(),
+        high_watermark: open.high_watermark,
+        epochs: open.epochs.entries().to_vec(),
+        producers: open.producers.clone(),
+        recovery,
+    }
+}
+
+fn trimmed<D: Disk>(open: &Log<D>) -> JobOutcome {
+    JobOutcome::Trimmed { log_start: open.log_start, end: open.end, size: open.size() }
+}
+
+/// A checkpoint file. One that cannot be read says nothing: every log is then scanned from its start.
+fn load<D: Disk>(disk: &D, file: &str) -> Result<OffsetCheckpoint, DirError> {
+    let text = checkpoint::read(disk, file)?;
+    Ok(text.and_then(|text| OffsetCheckpoint::parse(&text).ok()).unwrap_or_default())
+}
+
+/// What is in a folder; nothing if it is not there. `lost+found` is the file system's own.
+fn list<D: Disk>(disk: &D, path: &str) -> Result<Vec<String>, DiskError> {
+    match disk.list(path) {
+        Ok(mut files) => {
+            files.retain(|file| file != "lost+found");
+            Ok(files)
+        }
+        Err(DiskError::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Is there a segment in the folder?
+fn holds_log<D: Disk>(disk: &D, folder: &str) -> Result<bool, DiskError> {
+    let is_log = |name: &String| names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
+    Ok(disk.list(folder)?.iter().any(is_log))
+}
+
+fn corrupt(file: &str, reason: &str) -> DirError {
+    DirError::Corrupt { file: file.to_string(), reason: reason.to_string() }
+}

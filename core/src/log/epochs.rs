@@ -1,0 +1,161 @@
+//! Which leader wrote from which offset on (KIP-101).
+//!
+//! ```text
+//! epoch  0        2              5
+//! offset 0 ...... 40 ..........  95 .... log end
+//! ```
+//!
+//! Strictly ascending in both columns. Two replicas whose caches and ends agree up to an offset hold the same
+//! records up to there; where they part is where a follower truncates. On disk it is Kafka's
+//! `leader-epoch-checkpoint`: a version, a count, then one `epoch offset` per line.
+
+use alloc::{string::String, vec::Vec};
+
+use super::checkpoint;
+use crate::{epoch::LeaderEpoch, offset::Offset};
+
+/// Epochs and their first offsets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochCache {
+    entries: Vec<(LeaderEpoch, Offset)>,
+}
+
+impl EpochCache {
+    /// Epochs and first offsets, ascending.
+    pub fn entries(&self) -> &[(LeaderEpoch, Offset)] {
+        &self.entries
+    }
+
+    /// The newest epoch.
+    pub fn latest(&self) -> Option<LeaderEpoch> {
+        self.entries.last().map(|&(epoch, _)| epoch)
+    }
+
+    /// Notes that `epoch` begins at `start`. Entries that contradict it, by a later epoch or a later start, are
+    /// of a log that has since been cut. Returns whether anything changed.
+    pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
+        if epoch < LeaderEpoch::FIRST {
+            return false;
+        }
+        if let Some(&(latest, begins)) = self.entries.last()
+            && latest == epoch
+            && begins <= start
+        {
+            return false;
+        }
+        while self.entries.last().is_some_and(|&(other, begins)| other >= epoch || begins >= start) {
+            self.entries.pop();
+        }
+        self.entries.push((epoch, start));
+        true
+    }
+
+    /// Forgets the epochs that begin at or past a new log end. Returns whether anything changed.
+    pub fn truncate_end(&mut self, end: Offset) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|&(_, start)| start < end);
+        self.entries.len() != before
+    }
+
+    /// Forgets the epochs that end before a new log start; the one that holds it now begins there.
+    pub fn truncate_start(&mut self, log_start: Offset) -> bool {
+        let Some(holder) = self.entries.iter().rposition(|&(_, start)| start <= log_start) else { return false };
+        if holder == 0 && self.entries[0].1 == log_start {
+            return false;
+        }
+        self.entries.drain(..holder);
+        self.entries[0].1 = log_start;
+        true
+    }
+
+    /// The largest epoch not above `epoch`, and where it ends (semantics §3). `None`: this log cannot say.
+    pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        let &(latest, _) = self.entries.last()?;
+        if epoch == latest {
+            return Some((epoch, log_end));
+        }
+        if epoch > latest || epoch < LeaderEpoch::FIRST {
+            return None;
+        }
+        let higher = self.entries.iter().position(|&(other, _)| other > epoch).expect("the latest is higher");
+        let floor = if higher == 0 { epoch } else { self.entries[higher - 1].0 };
+        Some((floor, self.entries[higher].1))
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        checkpoint::lines(self.entries.iter().map(|(epoch, start)| alloc::format!("{epoch} {start}")))
+    }
+
+    /// Reads the file's text; the reason when it is not such a file.
+    pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
+        let mut entries: Vec<(LeaderEpoch, Offset)> = Vec::new();
+        for line in checkpoint::parse_lines(text)? {
+            let (epoch, start) = line.split_once(' ').ok_or("a line is not `epoch offset`")?;
+            let epoch = LeaderEpoch(epoch.parse().map_err(|_| "an epoch is not a number")?);
+            let start = Offset(start.parse().map_err(|_| "an offset is not a number")?);
+            if epoch < LeaderEpoch::FIRST || start < Offset::ZERO {
+                return Err("a number is negative");
+            }
+            if entries.last().is_some_and(|&(e, s)| e >= epoch || s >= start) {
+                return Err("epochs or offsets do not ascend");
+            }
+            entries.push((epoch, start));
+        }
+        Ok(Self { entries })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(entries: &[(i32, i64)]) -> EpochCache {
+        EpochCache { entries: entries.iter().map(|&(e, o)| (LeaderEpoch(e), Offset(o))).collect() }
+    }
+
+    #[test]
+    fn end_of_follows_kafkas_table() {
+        let c = cache(&[(2, 10), (4, 40), (7, 95)]);
+        let end = |e| c.end_of(LeaderEpoch(e), Offset(120)).map(|(e, o)| (e.0, o.0));
+        assert_eq!(end(7), Some((7, 120)), "the latest ends at the log end");
+        assert_eq!(end(8), None, "above all");
+        assert_eq!(end(-1), None, "undefined");
+        assert_eq!(end(4), Some((4, 95)));
+        assert_eq!(end(5), Some((4, 95)), "largest not above");
+        assert_eq!(end(1), Some((1, 10)), "below all: the first higher epoch's start");
+        assert_eq!(cache(&[]).end_of(LeaderEpoch(0), Offset(3)), None);
+    }
+
+    #[test]
+    fn assign_drops_what_contradicts() {
+        let mut c = cache(&[(2, 10), (4, 40)]);
+        assert!(!c.assign(LeaderEpoch(4), Offset(50)), "known");
+        assert!(c.assign(LeaderEpoch(5), Offset(40)), "epoch 4 wrote nothing");
+        assert_eq!(c, cache(&[(2, 10), (5, 40)]));
+        assert!(c.assign(LeaderEpoch(3), Offset(20)));
+        assert_eq!(c, cache(&[(2, 10), (3, 20)]));
+    }
+
+    #[test]
+    fn truncation_at_both_ends() {
+        let mut c = cache(&[(2, 10), (4, 40), (7, 95)]);
+        assert!(c.truncate_end(Offset(95)));
+        assert!(!c.truncate_end(Offset(95)));
+        assert!(c.truncate_start(Offset(50)));
+        assert_eq!(c, cache(&[(4, 50)]));
+        assert!(!c.truncate_start(Offset(50)));
+        assert!(!cache(&[(4, 50)]).truncate_start(Offset(20)), "nothing begins before it");
+    }
+
+    #[test]
+    fn text_round_trips_and_hostile_text_is_refused() {
+        let c = cache(&[(0, 0), (3, 7)]);
+        assert_eq!(c.to_text(), "0\n2\n0 0\n3 7\n");
+        assert_eq!(EpochCache::parse(c.to_text().as_bytes()), Ok(c));
+        for bad in ["", "0", "1\n0\n", "0\n1\n", "0\n2\n0 0\n0 1\n", "0\n1\n-1 0\n", "0\n1\nx y\n", "0\n-1\n"] {
+            assert!(EpochCache::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(EpochCache::parse(b"\xff\xfe").is_err());
+    }
+}

@@ -1,0 +1,520 @@
+//! One open log: what it holds, and the jobs on it that are not long.
+//!
+//! ```text
+//! log start ........ recovery point ........ durable end ........ end
+//!   whole segments     synced, with its        synced              written
+//!   below it may go    indexes, checkpointed
+//! ```
+//!
+//! Invariants: `log_start <= end`, `recovery point <= durable_end <= end`; the memory that decides (end, epochs,
+//! producers) changes only after the write that it describes has succeeded; the disk's files of indexes, epochs and
+//! producers are derived, and lag behind until a checkpoint vouches for them.
+
+use alloc::{string::String, vec::Vec};
+
+use super::{
+    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, checkpoint, names, place::Place, recovery,
+    segment::Segment, snapshot, walk::Walk,
+};
+use crate::{
+    ids::TopicId,
+    mutant,
+    offset::Offset,
+    record::{Batch, BatchHeader},
+    time::Timestamp,
+};
+
+/// Bytes appended after which a checkpoint also writes a snapshot of the producers, so that recovery need not
+/// read a whole segment to know them.
+const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
+
+/// One open log.
+pub(crate) struct Log<D: Disk> {
+    pub(crate) at: Place<D>,
+    pub(crate) topic_id: TopicId,
+    pub(crate) config: LogConfig,
+    /// By base offset; the last is the active one. Never empty.
+    pub(crate) segments: Vec<Segment<D>>,
+    pub(crate) log_start: Offset,
+    pub(crate) end: Offset,
+    /// Everything below is on the disk.
+    pub(crate) durable_end: Offset,
+    /// Everything below is on the disk together with its indexes, epochs and snapshots.
+    pub(crate) recovery_point: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) epochs: EpochCache,
+    pub(crate) producers: ProducerTable,
+    /// Offsets of the producer snapshots in the folder, ascending.
+    pub(crate) snapshots: Vec<Offset>,
+    /// Names of files created in the folder, or the folder's own, that were not synced.
+    pub(crate) names_dirty: bool,
+    /// Do memory and `leader-epoch-checkpoint` differ?
+    pub(crate) epochs_dirty: bool,
+    /// Other files that the next sync must cover.
+    pub(crate) unsynced_files: Vec<D::File>,
+    /// Snapshot files not yet synced.
+    unsynced_snapshots: Vec<Offset>,
+    since_snapshot: u64,
+    /// Counts truncations: a sync begun before one says nothing about what was written after it.
+    generation: u64,
+    /// A failed append left bytes behind the end that could not be cut off yet.
+    cut_pending: bool,
+    /// Base offset of an append that failed; until one fits, others are out of order.
+    failed_append: Option<Offset>,
+    /// Files renamed to `.deleted`, and when they may go.
+    doomed: Vec<(Timestamp, String)>,
+}
+
+/// What a sync must cover, as the log was when it was begun.
+pub(crate) struct Unsynced<D: Disk> {
+    pub(crate) files: Vec<D::File>,
+    pub(crate) dirs: Vec<String>,
+    pub(crate) end: Offset,
+    pub(crate) generation: u64,
+}
+
+impl From<DiskError> for LogError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full => Self::DiskFull,
+            DiskError::TooManyFiles => Self::TooManyFiles,
+            DiskError::NotFound { path } => Self::Corrupt { file: path, position: 0, reason: "it is gone".into() },
+            DiskError::AlreadyExists { path } => {
+                Self::Corrupt { file: path, position: 0, reason: "it should not be there".into() }
+            }
+            error @ DiskError::Io { .. } => Self::Offline(error),
+        }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// A log with nothing in it yet but what is given; recovery fills it.
+    pub(crate) fn empty(at: Place<D>, topic_id: TopicId, config: LogConfig) -> Self {
+        Self {
+            at,
+            topic_id,
+            config,
+            segments: Vec::new(),
+            log_start: Offset::ZERO,
+            end: Offset::ZERO,
+            durable_end: Offset::ZERO,
+            recovery_point: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            epochs: EpochCache::default(),
+            producers: ProducerTable::new(),
+            snapshots: Vec::new(),
+            names_dirty: false,
+            epochs_dirty: false,
+            unsynced_files: Vec::new(),
+            unsynced_snapshots: Vec::new(),
+            since_snapshot: 0,
+            generation: 0,
+            cut_pending: false,
+            failed_append: None,
+            doomed: Vec::new(),
+        }
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    pub(crate) fn active(&mut self) -> &mut Segment<D> {
+        self.segments.last_mut().expect("a log has a segment")
+    }
+
+    /// Where segment `index` ends: the base of the next, or the log's end.
+    pub(crate) fn segment_end(&self, index: usize) -> Offset {
+        self.segments.get(index + 1).map_or(self.end, |next| next.base)
+    }
+
+    /// The segment that holds `offset`, or would.
+    pub(crate) fn segment_of(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    pub(crate) fn check(&self) {
+        assert!(self.log_start <= self.end, "a log does not end before it starts");
+        assert!(self.recovery_point <= self.durable_end, "a checkpoint vouches for synced bytes only");
+        assert!(self.durable_end <= self.end, "what is not written is not durable");
+        assert!(self.segments.is_sorted_by(|a, b| a.base < b.base), "segments stand in order");
+    }
+
+    /// Appends batches. On an error the log is as it was.
+    pub(crate) fn append(&mut self, batches: &[Batch], wall: Timestamp) -> Result<(), LogError> {
+        self.check_order(batches)?;
+        let before = self.end;
+        match self.append_all(batches, wall) {
+            Ok(()) => {
+                self.failed_append = None;
+                Ok(())
+            }
+            Err(error @ (LogError::DiskFull | LogError::TooManyFiles)) => {
+                self.failed_append = batches.first().map(|batch| batch.header().base_offset);
+                self.undo(before)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An append must follow what is there. A leader's begins at the very end; a follower of a compacted log may
+    /// meet a gap, but not just after an append that failed: then a gap means that the failed batches are missing.
+    fn check_order(&self, batches: &[Batch]) -> Result<(), LogError> {
+        let mut next = self.end;
+        for (i, batch) in batches.iter().enumerate() {
+            let base = batch.header().base_offset;
+            let gap_allowed = i > 0 || self.failed_append.is_none_or(|failed| failed == base);
+            if base < next || (base > next && !gap_allowed) {
+                return Err(LogError::OutOfOrder);
+            }
+            next = batch.header().next_offset();
+        }
+        Ok(())
+    }
+
+    fn append_all(&mut self, mut batches: &[Batch], wall: Timestamp) -> Result<(), LogError> {
+        if self.cut_pending {
+            self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
+            self.cut_pending = false;
+        }
+        while let Some(first) = batches.first() {
+            let active = self.segments.last().expect("a log has a segment");
+            if active.must_roll(active.size, first, wall, &self.config) {
+                self.roll(first.header().base_offset, wall)?;
+            }
+            let active = self.segments.last_mut().expect("a log has a segment");
+            let mut size = active.size;
+            let fits = |batch: &&Batch| {
+                let fits = size == active.size || !active.must_roll(size, batch, wall, &self.config);
+                size += batch.size() as u64;
+                fits
+            };
+            let count = batches.iter().take_while(fits).count();
+            let (now, later) = batches.split_at(count);
+            active.write(&self.at, now)?;
+            if mutant!(X61) && active.flush_indexes_strictly(&self.at).is_err() {
+                // The planted bug: the bytes stay, the end does not move.
+                active.size += now.iter().map(|batch| batch.size() as u64).sum::<u64>();
+                return Ok(());
+            }
+            for batch in now {
+                let header = batch.header();
+                active.note(header, batch.size() as u64, &self.config);
+                self.epochs_dirty |= header.leader_epoch
+                    > self.epochs.latest().unwrap_or(crate::epoch::LeaderEpoch::NONE)
+                    && self.epochs.assign(header.leader_epoch, header.base_offset);
+                self.end = header.next_offset();
+                self.since_snapshot += batch.size() as u64;
+            }
+            active.flush_indexes(&self.at, false)?;
+            for batch in now {
+                remember(&mut self.producers, batch.header());
+            }
+            batches = later;
+        }
+        Ok(())
+    }
+
+    /// After a failed append: the file is cut back to where it was, now or before the next append.
+    fn undo(&mut self, before: Offset) -> Result<(), LogError> {
+        if self.end > before {
+            // The job had rolled and filled a segment before it failed.
+            return self.truncate(before);
+        }
+        if self.active().base > before {
+            // It had rolled, over a gap, and written nothing.
+            let segment = self.segments.pop().expect("a log has a segment");
+            segment.remove(&self.at)?;
+        }
+        match self.segments.last_mut().expect("a log has a segment").cut(&self.at) {
+            Err(error @ DiskError::Io { .. }) => Err(error.into()),
+            result => {
+                self.cut_pending = result.is_err();
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins a new segment.
+    pub(crate) fn roll(&mut self, base: Offset, wall: Timestamp) -> Result<(), LogError> {
+        let segment = Segment::create(&self.at, base, wall)?;
+        self.segments.last_mut().expect("a log has a segment").seal(&self.at)?;
+        self.names_dirty = true;
+        self.segments.push(segment);
+        self.write_snapshot(base)
+    }
+
+    /// Writes a snapshot of the producers as of `offset`. One that finds no space is left out: recovery then reads
+    /// on from the one before.
+    fn write_snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
+        let path = self.at.segment(offset, names::SNAPSHOT);
+        let write = || {
+            let file = self.at.fresh(&path)?;
+            self.at.disk.write_at(&file, 0, &[&snapshot::encode(&self.producers)])
+        };
+        match write() {
+            Ok(()) => {
+                if self.snapshots.last() != Some(&offset) {
+                    self.snapshots.push(offset);
+                }
+                self.unsynced_snapshots.push(offset);
+                self.names_dirty = true;
+                self.since_snapshot = 0;
+                Ok(())
+            }
+            Err(error) if error.is_passing() => Ok(self.at.remove(&path)?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What must be synced so that everything appended so far is durable.
+    pub(crate) fn begin_sync(&mut self) -> Unsynced<D> {
+        let mut unsynced = Unsynced {
+            files: core::mem::take(&mut self.unsynced_files),
+            dirs: Vec::new(),
+            end: self.end,
+            generation: self.generation,
+        };
+        // Segments are written in order, so those before the first clean one from the end are clean.
+        for segment in self.segments.iter_mut().rev() {
+            match segment.take_dirty() {
+                Some(file) => unsynced.files.push(file),
+                None if segment.size > 0 => break,
+                None => {}
+            }
+        }
+        if core::mem::take(&mut self.names_dirty) && !mutant!(X83) {
+            unsynced.dirs = [self.at.dir.clone(), String::new()].into();
+        }
+        unsynced
+    }
+
+    /// A sync has succeeded; returns the durable end.
+    pub(crate) fn synced(&mut self, end: Offset, generation: u64) -> Offset {
+        if generation == self.generation {
+            self.durable_end = self.durable_end.max(end);
+        }
+        self.check();
+        self.durable_end
+    }
+
+    /// Syncs everything written so far.
+    pub(crate) fn sync_all(&mut self) -> Result<(), LogError> {
+        let unsynced = self.begin_sync();
+        for file in &unsynced.files {
+            self.at.disk.sync(file).map_err(LogError::Offline)?;
+        }
+        for dir in &unsynced.dirs {
+            self.at.disk.sync_dir(dir).map_err(LogError::Offline)?;
+        }
+        self.synced(unsynced.end, unsynced.generation);
+        Ok(())
+    }
+
+    /// Is there anything that a checkpoint could vouch for?
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.recovery_point < self.durable_end
+    }
+
+    /// Writes and syncs all that is derived from the durable part of the log, then moves the recovery point up to
+    /// its end. The caller writes the checkpoint file.
+    pub(crate) fn vouch(&mut self) -> Result<(), LogError> {
+        if mutant!(X85) {
+            self.recovery_point = self.end;
+            self.durable_end = self.end;
+            return Ok(());
+        }
+        let from = self.segment_of(self.recovery_point);
+        for segment in &mut self.segments[from..] {
+            segment.flush_indexes(&self.at, true)?;
+            segment.sync_indexes(&self.at)?;
+        }
+        if self.since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
+            self.write_snapshot(self.end)?;
+            self.drop_stray_snapshots()?;
+        }
+        for offset in core::mem::take(&mut self.unsynced_snapshots) {
+            match self.at.disk.open(&self.at.segment(offset, names::SNAPSHOT), super::OpenMode::Existing) {
+                Ok(file) => self.at.disk.sync(&file).map_err(LogError::Offline)?,
+                Err(DiskError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.epochs_dirty {
+            checkpoint::replace(&self.at.disk, &self.at.dir, names::EPOCHS, self.epochs.to_text().as_bytes())?;
+            self.epochs_dirty = false;
+        }
+        if core::mem::take(&mut self.names_dirty) && !mutant!(X83) {
+            self.at.disk.sync_dir(&self.at.dir).map_err(LogError::Offline)?;
+            self.at.disk.sync_dir("").map_err(LogError::Offline)?;
+        }
+        self.recovery_point = self.durable_end;
+        self.check();
+        Ok(())
+    }
+
+    /// Of the snapshots that are not at a segment's base only the newest two are of use.
+    fn drop_stray_snapshots(&mut self) -> Result<(), LogError> {
+        let bases: Vec<Offset> = self.segments.iter().map(|segment| segment.base).collect();
+        let stray: Vec<Offset> =
+            self.snapshots.iter().copied().filter(|offset| bases.binary_search(offset).is_err()).collect();
+        for offset in &stray[..stray.len().saturating_sub(2)] {
+            self.at.remove(&self.at.segment(*offset, names::SNAPSHOT))?;
+            self.snapshots.retain(|other| other != offset);
+        }
+        Ok(())
+    }
+
+    /// Cuts the end off, durably. The recovery point in the checkpoint file is not above `to` any more.
+    pub(crate) fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
+        if to >= self.end {
+            return Ok(());
+        }
+        if to < self.log_start || to < self.segments[0].base {
+            return self.start_over(to);
+        }
+        self.generation += 1;
+        self.cut_pending = false;
+        let mut removed = false;
+        while self.segments.len() > 1 && self.active().base > to {
+            let segment = self.segments.pop().expect("there are two");
+            segment.remove(&self.at)?;
+            removed = true;
+        }
+        let log = self.at.segment(self.segments.last().expect("a log has a segment").base, names::LOG);
+        let active = self.segments.last_mut().expect("a log has a segment");
+        let size = active.size;
+        // The index may hold an entry for the batch that is to go: begin before it.
+        let start = active.checked_start(&self.at, Offset(to.0 - 1))?;
+        if !mutant!(Y04) {
+            active.rewind(&self.at, start)?;
+        }
+        let file = active.file(&self.at)?;
+        let mut walk = Walk::headers(&self.at.disk, &file, start.position, size);
+        let mut end = start.offset;
+        let mut cut_at = start.position;
+        while let Some((position, header)) = walk.next_header().map_err(|e| e.in_file(|| log.clone()))? {
+            if header.next_offset() > to {
+                break;
+            }
+            (end, cut_at) = (header.next_offset(), walk.position());
+            if !mutant!(Y04) {
+                active.note(&header, walk.position() - position, &self.config);
+            }
+        }
+        active.size = cut_at;
+        active.cut(&self.at)?;
+        self.end = end;
+        self.durable_end = self.durable_end.min(end);
+        self.recovery_point = self.recovery_point.min(end);
+        if self.epochs.truncate_end(end) {
+            self.epochs_dirty = true;
+        }
+        self.drop_snapshots(|offset| offset > end)?;
+        if !mutant!(Y03) {
+            self.producers = recovery::producers_at(self, end)?;
+        }
+        if removed && !mutant!(X83) {
+            self.at.disk.sync_dir(&self.at.dir).map_err(LogError::Offline)?;
+        }
+        self.names_dirty = true;
+        self.sync_all()?;
+        self.durable_end = self.end;
+        self.check();
+        Ok(())
+    }
+
+    /// Drops everything; the log goes on at `at`.
+    pub(crate) fn start_over(&mut self, to: Offset) -> Result<(), LogError> {
+        self.generation += 1;
+        self.cut_pending = false;
+        for segment in core::mem::take(&mut self.segments).into_iter().rev() {
+            segment.remove(&self.at)?;
+        }
+        self.drop_snapshots(|_| true)?;
+        self.segments.push(Segment::create(&self.at, to, Timestamp::NONE)?);
+        self.epochs = EpochCache::default();
+        self.producers = ProducerTable::new();
+        self.epochs_dirty = true;
+        self.names_dirty = true;
+        (self.log_start, self.end, self.durable_end, self.recovery_point) = (to, to, to, to);
+        self.sync_all()?;
+        self.check();
+        Ok(())
+    }
+
+    /// Removes the snapshots of these offsets.
+    pub(crate) fn drop_snapshots(&mut self, mut which: impl FnMut(Offset) -> bool) -> Result<(), LogError> {
+        for offset in self.snapshots.clone() {
+            if which(offset) {
+                self.at.remove(&self.at.segment(offset, names::SNAPSHOT))?;
+                self.snapshots.retain(|&other| other != offset);
+                self.unsynced_snapshots.retain(|&other| other != offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises the log start. Whole segments below it go with the next retention.
+    pub(crate) fn raise_log_start(&mut self, to: Offset) -> Result<(), LogError> {
+        if to > self.end {
+            return self.start_over(to);
+        }
+        if to > self.log_start {
+            self.log_start = to;
+            if self.epochs.truncate_start(to) {
+                self.epochs_dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the files of the oldest `count` segments; they are removed once their delay is over.
+    pub(crate) fn drop_oldest(&mut self, count: usize, wall: Timestamp) -> Result<(), LogError> {
+        let delay = i64::try_from(self.config.file_delete_delay.as_millis()).unwrap_or(i64::MAX);
+        for segment in self.segments.drain(..count) {
+            for extension in [names::LOG, names::INDEX, names::TIME_INDEX, names::TXN_INDEX, names::SNAPSHOT] {
+                let path = self.at.segment(segment.base, extension);
+                let doomed = alloc::format!("{path}{}", names::DELETED);
+                if self.at.rename(&path, &doomed)? {
+                    self.doomed.push((wall.plus_millis(delay), doomed));
+                }
+            }
+            self.snapshots.retain(|&offset| offset != segment.base);
+        }
+        let first = self.segments[0].base;
+        self.drop_snapshots(|offset| offset < first)?;
+        self.check();
+        Ok(())
+    }
+
+    /// Removes the files whose delay is over.
+    pub(crate) fn remove_doomed(&mut self, wall: Timestamp) -> Result<(), LogError> {
+        let due = self.doomed.iter().take_while(|(due, _)| *due <= wall).count();
+        for (_, path) in self.doomed.drain(..due) {
+            self.at.remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs everything, derived files included, with a snapshot at the end.
+    pub(crate) fn close(&mut self) -> Result<(), LogError> {
+        if self.cut_pending {
+            self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
+        }
+        self.segments.last_mut().expect("a log has a segment").seal(&self.at)?;
+        if self.snapshots.last() != Some(&self.end) {
+            self.write_snapshot(self.end)?;
+        }
+        self.sync_all()?;
+        self.names_dirty = true;
+        self.vouch()
+    }
+}
+
+/// Takes note of a batch that is in the log.
+pub(crate) fn remember(producers: &mut ProducerTable, header: &BatchHeader) {
+    producers.record(header);
+}
