@@ -3,6 +3,8 @@
 //! Every knob is drawn from the seed on its own stream, so that overriding one leaves the others as they were. Most
 //! seeds leave most faults out: a run in which everything fails at once tests little but failing.
 
+use tidelog_core::{log::LogConfig, record::TimestampType, time::Duration};
+
 use crate::rng::{Purpose, Stream};
 
 macro_rules! knobs {
@@ -206,6 +208,35 @@ knobs! {
 }
 
 impl Config {
+    /// The defaults of logs that a node is started with.
+    pub fn log_defaults(&self) -> LogConfig {
+        let some = |value: u64| (value > 0).then_some(value);
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            segment_age: self.millis(self.segment_ms),
+            index_bytes_max: self.index_bytes,
+            index_interval_bytes: self.index_interval_bytes,
+            retention: some(self.retention_ms).map(|ms| self.millis(ms)),
+            retention_bytes: some(self.retention_bytes),
+            file_delete_delay: self.millis(self.file_delete_delay_ms),
+            min_cleanable_dirty_permille: self.dirty_permille as u32,
+            delete_retention: self.millis(self.delete_retention_ms),
+            max_message_bytes: self.max_message_bytes as usize,
+            producer_expiration: self.millis(self.producer_expiration_ms),
+            timestamp_type: if self.log_append_time == 1 {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
+            ..LogConfig::default()
+        }
+    }
+
+    /// A span of so many milliseconds.
+    pub fn millis(&self, ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     /// The knobs that differ from the quiet default.
     pub fn difference(&self) -> Vec<(&'static str, u64)> {
         let quiet = Self::default().entries();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tidelog_core::{
     ids::{JobId, ProducerEpoch, ProducerId, TopicPartition},
-    log::{Job, JobOutcome, LogConfig, LogError, LogState},
+    log::{Durability, Job, JobOutcome, LogConfig, LogError, LogState},
     offset::Offset,
     record::{Batch, BatchHeader},
     time::Timestamp,
@@ -233,7 +233,7 @@ impl Ledger {
         match (open, outcome) {
             (Some(Open::Append { .. }), Ok(JobOutcome::Appended { end, .. })) => {
                 self.answered = self.answered.max(*end);
-                if self.config.durability == tidelog_core::log::Durability::Fsync {
+                if self.config.durability == Durability::Fsync {
                     self.promised = self.promised.max(*end);
                 }
             }
@@ -281,7 +281,11 @@ impl Ledger {
         }
         self.end = state.log_end;
         self.answered = state.log_end;
-        self.promised = self.promised.min(state.log_end);
+        // What recovery reports it has made durable: readers are served from it at once.
+        self.promised = match self.config.durability {
+            Durability::Fsync => state.log_end,
+            Durability::Replicated => self.promised.min(state.log_end),
+        };
         self.log_start = state.log_start;
         self.told_high_watermark = self.told_high_watermark.min(state.log_end);
         self.producers = state

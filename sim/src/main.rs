@@ -1,2 +1,8 @@
 //! The simulator on its own; the server's binary has the same verbs under `tidelog sim`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    ExitCode::from(tidelog_sim::cli::run(&args))
+}

@@ -271,6 +271,7 @@ impl Actor for Admin {
             self.over(scene, errand, Reply::Lost);
         }
         if scene.phase == Phase::FinalRead {
+            (self.next_op, self.atlas_due) = (u64::MAX, u64::MAX);
             return;
         }
         if scene.now >= self.atlas_due {
@@ -292,7 +293,8 @@ impl Actor for Admin {
 
     fn next_deadline(&self) -> Option<u64> {
         let due = (self.atlas_due != u64::MAX).then_some(self.atlas_due);
-        [self.desk.deadline(), due, Some(self.next_op)].into_iter().flatten().min()
+        let next = (self.next_op != u64::MAX).then_some(self.next_op);
+        [self.desk.deadline(), due, next].into_iter().flatten().min()
     }
 
     fn unfinished(&self, phase: Phase) -> Option<String> {

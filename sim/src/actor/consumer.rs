@@ -35,6 +35,8 @@ pub struct Consumer {
     lanes: BTreeMap<TopicPartition, Lane>,
     fetching: bool,
     next_op: u64,
+    /// Counts over all lanes: a partition that comes back has another one.
+    assignments: u32,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Consumer {
             lanes: BTreeMap::new(),
             fetching: false,
             next_op: 0,
+            assignments: 0,
         }
     }
 
@@ -109,7 +112,8 @@ impl Consumer {
         };
         let lane = self.lanes.get_mut(&to).expect("the caller has it");
         (lane.seeking, lane.position) = (true, None);
-        lane.assignment += 1;
+        self.assignments += 1;
+        lane.assignment = self.assignments;
         let request = Request::ListOffsets(ListOffsetsRequest {
             isolation: IsolationLevel::ReadUncommitted,
             partitions: vec![ListOffsetsPartition {
@@ -241,7 +245,7 @@ impl Actor for Consumer {
             self.over(scene, errand, Reply::Lost);
         }
         if scene.phase != Phase::Chaos {
-            self.next_op = u64::MAX;
+            (self.next_op, self.atlas_due) = (u64::MAX, u64::MAX);
             return;
         }
         if scene.now >= self.atlas_due {

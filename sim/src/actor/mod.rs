@@ -21,6 +21,7 @@ use crate::{config::Config, history::History, tally::Tally};
 
 pub use admin::Admin;
 pub use consumer::Consumer;
+pub(crate) use consumer::batches_of;
 pub use producer::Producer;
 pub use reader::Reader;
 

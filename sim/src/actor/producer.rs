@@ -34,6 +34,7 @@ pub struct Producer {
     atlas: Atlas,
     atlas_due: u64,
     identity: Identity,
+    identity_due: u64,
     sessions: u64,
     lanes: BTreeMap<TopicPartition, Lane>,
     next_op: u64,
@@ -46,6 +47,7 @@ enum Identity {
     None,
     /// Wanted, in place of this one.
     Wanted(Option<(ProducerId, ProducerEpoch)>),
+    /// Asked for, or resting after an answer that was none.
     Asked(Option<(ProducerId, ProducerEpoch)>),
     Held(ProducerId, ProducerEpoch),
 }
@@ -110,6 +112,7 @@ impl Producer {
             atlas: Atlas::default(),
             atlas_due: 0,
             identity: if idempotent { Identity::Wanted(None) } else { Identity::None },
+            identity_due: 0,
             sessions: 0,
             lanes: BTreeMap::new(),
             next_op: 0,
@@ -386,10 +389,12 @@ impl Producer {
             (Errand::Identity, Reply::Answered(Response::InitProducerId(response))) if response.error.is_none() => {
                 self.take_identity(response.producer_id, response.producer_epoch, scene);
             }
-            (Errand::Identity, Reply::Answered(Response::InitProducerId(_))) => self.identity = Identity::Wanted(None),
-            (Errand::Identity, _) => {
+            (Errand::Identity, reply) => {
                 if let Identity::Asked(former) = self.identity {
+                    // A refused epoch is not asked for twice.
+                    let former = former.filter(|_| !matches!(reply, Reply::Answered(_)));
                     self.identity = Identity::Wanted(former);
+                    self.identity_due = scene.now + self.random.between(20, 200) * MS;
                 }
             }
             (Errand::Flight { to, number }, Reply::Answered(Response::Produce(response))) => {
@@ -434,7 +439,9 @@ impl Actor for Producer {
             self.desk.call(scene, timeout, Atlas::request(), Errand::Atlas);
             self.atlas_due = u64::MAX;
         }
-        if let Identity::Wanted(former) = self.identity {
+        if let Identity::Wanted(former) = self.identity
+            && scene.now >= self.identity_due
+        {
             let (producer_id, producer_epoch) = former.unwrap_or((ProducerId::NONE, ProducerEpoch::NONE));
             let request = InitProducerIdRequest { transactional_id: None, producer_id, producer_epoch };
             let timeout = self.timeout();
@@ -449,14 +456,21 @@ impl Actor for Producer {
             }
             self.next_op = scene.now + pause.max(MS / 10);
         }
+        if scene.phase != Phase::Chaos {
+            self.next_op = u64::MAX;
+        }
         self.send(scene);
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        let rests = self.lanes.values().filter(|lane| lane.queue.iter().any(|flight| !flight.in_call));
+        let may_send = matches!(self.identity, Identity::None | Identity::Held(..));
+        let waits = |lane: &&Lane| may_send && lane.queue.iter().any(|flight| !flight.in_call);
+        let rests = self.lanes.values().filter(waits);
         let rest = rests.map(|lane| lane.rest_until).min();
         let due = (self.atlas_due != u64::MAX).then_some(self.atlas_due);
-        [self.desk.deadline(), rest, due, Some(self.next_op)].into_iter().flatten().min()
+        let wanted = matches!(self.identity, Identity::Wanted(_)).then_some(self.identity_due);
+        let next = (self.next_op != u64::MAX).then_some(self.next_op);
+        [self.desk.deadline(), rest, due, wanted, next].into_iter().flatten().min()
     }
 
     fn unfinished(&self, phase: Phase) -> Option<String> {

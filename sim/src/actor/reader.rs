@@ -67,11 +67,6 @@ impl Reader {
         }
     }
 
-    /// Nothing is to be expected of these any more: their loss was reported.
-    pub fn excuse(&mut self, partitions: Vec<TopicPartition>) {
-        self.excused = partitions;
-    }
-
     fn begin(&mut self, scene: &mut Scene<'_>) {
         self.phase = scene.phase;
         self.has_atlas = false;
@@ -258,6 +253,7 @@ impl Actor for Reader {
         if scene.phase != self.phase {
             self.begin(scene);
         }
+        self.excused = scene.history.reported_corrupt.iter().copied().collect();
         for errand in self.desk.overdue(scene) {
             self.over(scene, errand, Reply::Lost);
         }

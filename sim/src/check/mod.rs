@@ -6,6 +6,7 @@
 
 pub mod h1;
 mod b1;
+mod lookup;
 mod r5;
 mod r11;
 mod r12;
@@ -18,7 +19,7 @@ use std::fmt;
 use tidelog_core::{
     ids::JobId,
     log::{Job, JobOutcome, LogError, LogState},
-    message::FetchedPartition,
+    message::{FetchedPartition, ListedOffset, OffsetSpec},
     offset::Offset,
     record::Batch,
 };
@@ -87,8 +88,6 @@ pub enum Seen<'a> {
     },
     /// A reader was served.
     Served {
-        /// From where.
-        from: Offset,
         /// With what.
         answer: &'a FetchedPartition,
         /// The batches in it.
@@ -106,6 +105,11 @@ pub fn watch(ledger: &Ledger, history: &History, seen: &Seen<'_>) -> Result<(), 
     r14::watch(ledger, seen)?;
     t1::watch(ledger, seen)?;
     t2::watch(ledger, history, seen)
+}
+
+/// Judges the answer to a lookup by time.
+pub fn looked_up(ledger: &Ledger, spec: OffsetSpec, committed: Offset, listed: &ListedOffset) -> Result<(), Violation> {
+    lookup::check(ledger, spec, committed, listed)
 }
 
 /// Compares the whole of a log, read at a quiet moment, with the book.

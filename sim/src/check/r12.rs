@@ -80,7 +80,7 @@ mod tests {
             preferred_read_replica: None,
             records: Records::Empty,
         };
-        let seen = Seen::Served { from: Offset(0), answer: &answer, batches, garbage };
+        let seen = Seen::Served { answer: &answer, batches, garbage };
         watch(ledger, &seen).err().map(|violation| violation.anomaly)
     }
 

@@ -74,7 +74,7 @@ mod tests {
 
     fn anomaly(ledger: &Ledger, answer: &FetchedPartition) -> Option<&'static str> {
         let batches = [batch(0, None, &[(1, Some(0)), (1, Some(1))])];
-        let seen = Seen::Served { from: Offset(0), answer, batches: &batches, garbage: false };
+        let seen = Seen::Served { answer, batches: &batches, garbage: false };
         watch(ledger, &seen).err().map(|violation| violation.anomaly)
     }
 

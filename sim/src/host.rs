@@ -1,0 +1,708 @@
+//! One simulated machine: disk, clocks, and while it is up a process with the real core and the real storage engine.
+//!
+//! This is the second driver of the core beside the server's, on the same three calls. It executes and reports, and
+//! shows everything that crosses the border to the checkers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tidelog_core::{
+    effect::Effect,
+    ids::{DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
+    input::Input,
+    log::{DirError, Identity, Job, JobOutcome, LogDir, LogError, LogState},
+    message::{
+        FetchResponse, FetchedPartition, ListOffsetsRequest, ListOffsetsResponse, LogRead, Records, Request, Response,
+    },
+    node::{Node, NodeConfig},
+    offset::Offset,
+    prng,
+    record::{Batch, Batches},
+};
+
+use crate::{
+    actor::CallId,
+    check::{self, Bounds, Load, Seen, Violation},
+    clock::Clock,
+    config::Config,
+    digest,
+    disk::{Flight, SimDisk},
+    history::Void,
+    ledger::{Ending, Held, Ledger},
+    net::ConnId,
+    oracle::Oracle,
+    queue::Queue,
+    rng::{Purpose, Stream},
+    tally::{Fault, Mark, Tally},
+    trace::Trace,
+    worker::{Ended, Order, Worker},
+    world::Event,
+};
+
+/// Something that happens to a process.
+pub enum Happening {
+    /// A deadline of the core has come.
+    Timer,
+    /// A piece of work is done.
+    Worked(Vec<Ended>),
+    /// A sync has ended.
+    Landed(Flight, Vec<(LogId, tidelog_core::log::SyncTicket<SimDisk>, Result<(), tidelog_core::log::DiskError>)>),
+    /// The checkpoints are due.
+    Checkpoint,
+    /// A request has arrived.
+    Request(ConnId, CallId, Request),
+    /// A connection is gone.
+    Gone(ConnId),
+    /// The operator asks it to stop.
+    Stop,
+}
+
+/// What a host needs of the world around it.
+pub struct Env<'a> {
+    /// Events to come.
+    pub queue: &'a mut Queue<Event>,
+    /// What happened.
+    pub trace: &'a mut Trace,
+    /// What nobody else knows.
+    pub oracle: &'a mut Oracle,
+    /// Counters.
+    pub tally: &'a Tally,
+    /// The swarm configuration.
+    pub config: &'a Config,
+    /// Responses to send.
+    pub replies: &'a mut Vec<(ConnId, CallId, Response)>,
+}
+
+/// How a process came to an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It goes on.
+    None,
+    /// The disk died under it in the middle of a job.
+    Cut,
+    /// It stopped in order.
+    Stopped,
+    /// It gave up; the operator has to start it again.
+    Halted(String),
+}
+
+struct Process {
+    node: Node,
+    worker: Worker,
+    working: bool,
+    logs: BTreeMap<LogId, TopicPartition>,
+    requests: BTreeMap<RequestId, (ConnId, CallId, Request)>,
+    /// What was committed when a lookup arrived.
+    lookups: BTreeMap<RequestId, Offset>,
+    next_request: u64,
+    jobs: u64,
+    timer: Option<u64>,
+    is_ready: bool,
+    began: u64,
+}
+
+/// One machine.
+pub struct Host {
+    /// Its place in the world.
+    pub index: usize,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Counts its processes; what concerns an earlier one comes to nothing.
+    pub incarnation: u32,
+    /// It does not run until then.
+    pub paused_until: Option<u64>,
+    /// What happened meanwhile.
+    pub deferred: VecDeque<Happening>,
+    /// Its directory is offline; the operator has to do something.
+    pub is_offline: bool,
+    /// Why it ended, where that is not the world's doing.
+    pub end: End,
+    /// What the last start failed of.
+    pub start_failure: Option<String>,
+    /// How the power switch is to be worked when the disk has died under a job.
+    pub cut_is_power_loss: bool,
+    random: Stream,
+    seed: u64,
+    settings: u64,
+    process: Option<Process>,
+}
+
+impl Host {
+    /// A machine with an empty disk.
+    pub fn new(seed: u64, index: usize, disk: SimDisk, clock: Clock) -> Self {
+        Self {
+            index,
+            disk,
+            clock,
+            incarnation: 0,
+            paused_until: None,
+            deferred: VecDeque::new(),
+            is_offline: false,
+            end: End::None,
+            start_failure: None,
+            cut_is_power_loss: false,
+            random: Stream::new(seed, Purpose::Core, index as u64),
+            seed,
+            settings: 0,
+            process: None,
+        }
+    }
+
+    /// Is a process running?
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Does it take connections?
+    pub fn is_ready(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.is_ready)
+    }
+
+    /// The running core.
+    pub fn node(&self) -> Option<&Node> {
+        self.process.as_ref().map(|process| &process.node)
+    }
+
+    /// The next start has other settings.
+    pub fn reconfigure(&mut self) {
+        self.settings += 1;
+    }
+
+    fn identity(&self) -> Identity {
+        let mut directory = [0x40; 16];
+        directory[..8].copy_from_slice(&prng::mix(self.seed ^ self.index as u64).to_be_bytes());
+        Identity {
+            node: NodeId(self.index as i32),
+            cluster_id: "simulatedClusterAAAAAA".to_owned(),
+            directory: DirectoryId(directory),
+        }
+    }
+
+    fn node_config(&self, config: &Config, identity: &Identity) -> NodeConfig {
+        let mut random = Stream::new(self.seed, Purpose::Core, 1_000 + self.settings);
+        let mut log = config.log_defaults();
+        if self.settings > 0 {
+            log.segment_bytes = random.log_between(log.segment_bytes.max(2) / 2, log.segment_bytes * 2);
+            log.index_interval_bytes = random.log_between(16, 8_192);
+        }
+        NodeConfig {
+            node: identity.node,
+            cluster_id: identity.cluster_id.clone(),
+            directory: identity.directory,
+            auto_create_topics: false,
+            log_defaults: log,
+            retention_check_interval: config.millis(config.retention_check_ms),
+            cleaner_backoff: config.millis(config.cleaner_backoff_ms),
+            expiry_check_interval: config.millis(config.retention_check_ms / 2 + 1),
+            ..NodeConfig::default()
+        }
+    }
+
+    /// The process starts.
+    pub fn start(&mut self, env: &mut Env<'_>) -> Result<(), Violation> {
+        assert!(self.process.is_none(), "it runs already");
+        let identity = self.identity();
+        let opened = LogDir::open(self.disk.clone()).or_else(|error| match error {
+            DirError::NotFormatted => {
+                LogDir::format(&self.disk, &identity)?;
+                LogDir::open(self.disk.clone())
+            }
+            error => Err(error),
+        });
+        self.incarnation += 1;
+        self.disk.take_bill();
+        let (dir, state) = match opened {
+            Ok(opened) if !self.disk.is_dead() => opened,
+            Ok(_) => {
+                self.end = End::Cut;
+                return Ok(());
+            }
+            Err(error) => {
+                env.tally.sometimes(Mark::FailedStart, true);
+                self.start_failure = Some(error.to_string());
+                let (at, name) = (env.queue.now(), self.index);
+                env.trace.line(at, || format!("n{name} cannot start: {error}"));
+                self.end = if self.disk.is_dead() { End::Cut } else { End::Halted(error.to_string()) };
+                return Ok(());
+            }
+        };
+        env.tally.sometimes(Mark::CleanStart, state.clean);
+        env.tally.sometimes(Mark::UncleanStart, !state.clean);
+        self.start_failure = None;
+        self.is_offline = false;
+        self.end = End::None;
+        let config = self.node_config(env.config, &state.identity);
+        let (at, name, clean) = (env.queue.now(), self.index, state.clean);
+        env.trace.line(at, || format!("n{name} starts, clean {clean}"));
+        self.process = Some(Process {
+            node: Node::new(config, state, self.random.next()),
+            worker: Worker::new(dir),
+            working: false,
+            logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
+            requests: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            next_request: 0,
+            jobs: 0,
+            timer: None,
+            is_ready: false,
+            began: at,
+        });
+        let happening = Event::Host(self.index, self.incarnation, Happening::Checkpoint);
+        env.queue.after(env.config.checkpoint_ms * 1_000_000, happening);
+        self.input(env, Input::Started)
+    }
+
+    /// The process is gone, from one moment to the next.
+    pub fn die(&mut self, env: &mut Env<'_>, ending: Ending) {
+        if let Some(process) = self.process.take() {
+            for is_open in process.worker.long_work() {
+                let mark = if is_open { Mark::CrashWhileRecovering } else { Mark::CrashWhileCleaning };
+                env.tally.sometimes(mark, true);
+            }
+        }
+        self.paused_until = None;
+        self.deferred.clear();
+        self.is_offline = false;
+        self.end = End::None;
+        match ending {
+            Ending::PowerLost => self.disk.power_lost(),
+            Ending::Killed | Ending::Stopped => self.disk.process_died(),
+        }
+        for ledger in env.oracle.ledgers.iter_mut().filter(|((node, _), _)| *node == self.index).map(|(_, l)| l) {
+            // A crash leaves what the one before it left: the weaker promise counts until the log was opened again.
+            ledger.ending = match (ledger.ending, ending) {
+                (Some(Ending::PowerLost), _) => Some(Ending::PowerLost),
+                _ => Some(ending),
+            };
+        }
+    }
+
+    /// Something happens to the process.
+    pub fn happen(&mut self, env: &mut Env<'_>, happening: Happening) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        match happening {
+            Happening::Timer => {
+                process.timer = None;
+                self.input(env, Input::TimePassed)
+            }
+            Happening::Worked(ended) => {
+                process.working = false;
+                for ended in ended {
+                    self.worked(env, ended)?;
+                }
+                self.work(env);
+                Ok(())
+            }
+            Happening::Landed(flight, results) => {
+                self.disk.land(flight);
+                process.worker.order(Order::Synced(results));
+                self.work(env);
+                Ok(())
+            }
+            Happening::Checkpoint => {
+                process.worker.order(Order::Checkpoint);
+                let again = Event::Host(self.index, self.incarnation, Happening::Checkpoint);
+                env.queue.after(env.config.checkpoint_ms * 1_000_000, again);
+                self.work(env);
+                Ok(())
+            }
+            Happening::Request(conn, call, request) => {
+                let id = RequestId(process.next_request);
+                process.next_request += 1;
+                process.requests.insert(id, (conn, call, request.clone()));
+                if let Request::ListOffsets(asked) = &request
+                    && let [asked] = &asked.partitions[..]
+                    && let Some(topic) = process.node.image().resolve(&asked.topic).map(|topic| topic.id)
+                {
+                    let id_there = TopicPartition { topic, partition: asked.partition };
+                    if let Some(partition) = process.node.partitions().find(|partition| partition.id == id_there) {
+                        process.lookups.insert(id, partition.high_watermark());
+                    }
+                }
+                self.input(env, Input::Requested { id, request })
+            }
+            Happening::Gone(conn) => {
+                let of = |(_, (waits, ..)): &(&RequestId, &(ConnId, CallId, Request))| *waits == conn;
+                let gone: Vec<RequestId> = process.requests.iter().filter(of).map(|(&id, _)| id).collect();
+                for id in gone {
+                    if let Some(process) = &mut self.process {
+                        process.requests.remove(&id);
+                    }
+                    self.input(env, Input::RequestAbandoned { id })?;
+                }
+                Ok(())
+            }
+            Happening::Stop => self.input(env, Input::StopRequested),
+        }
+    }
+
+    fn worked(&mut self, env: &mut Env<'_>, ended: Ended) -> Result<(), Violation> {
+        match ended {
+            Ended::Job { log, job, outcome } => self.job_ended(env, log, job, outcome),
+            Ended::Read { conn, call, response } => self.answer(env, conn, call, None, Response::Fetch(response)),
+            Ended::Closed(result) => {
+                let (at, name) = (env.queue.now(), self.index);
+                env.trace.line(at, || format!("n{name} stopped: {result:?}"));
+                self.end = End::Stopped;
+                Ok(())
+            }
+        }
+    }
+
+    fn job_ended(
+        &mut self,
+        env: &mut Env<'_>,
+        log: LogId,
+        job: JobId,
+        outcome: Result<JobOutcome, LogError>,
+    ) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.jobs -= 1;
+        let (at, name, id) = (env.queue.now(), self.index, process.logs.get(&log).copied());
+        env.trace.line(at, || format!("n{name} {} job {job} {}", label(log, id), outcome_text(&outcome)));
+        env.tally.sometimes(Mark::WriteRefusedFull, outcome == Err(LogError::DiskFull));
+        env.tally.sometimes(Mark::DirectoryOffline, matches!(outcome, Err(LogError::Offline(_))));
+        env.tally.sometimes(Mark::CorruptReported, matches!(outcome, Err(LogError::Corrupt { .. })));
+        if let Some(id) = id
+            && env.oracle.ledgers.contains_key(&(self.index, id))
+        {
+            if let Ok(JobOutcome::Opened(state)) = &outcome {
+                self.opened(env, log, id, state)?;
+            } else {
+                let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("just looked");
+                check::watch(ledger, &env.oracle.history, &Seen::Ended { job, outcome: &outcome })?;
+                let before = ledger.log_start;
+                ledger.ended(job, &outcome);
+                env.tally.sometimes(Mark::RetentionTrimmed, ledger.log_start > before.max(ledger.raised_to));
+            }
+        }
+        self.input(env, Input::JobEnded { log, job, outcome })
+    }
+
+    /// A log was opened: an observer reads it through, and the book goes on from what is there.
+    fn opened(&mut self, env: &mut Env<'_>, log: LogId, id: TopicPartition, state: &LogState) -> Result<(), Violation> {
+        env.tally.sometimes(Mark::TornTailCut, state.recovery.truncated_bytes > 0);
+        env.tally.sometimes(Mark::IndexRebuilt, state.recovery.rebuilt_indexes > 0);
+        let (held, unreadable) = self.read_through(log, state.log_start, state.log_end);
+        let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("the caller has looked");
+        let seen = Seen::Opened { state, held: &held, unreadable: unreadable.as_ref() };
+        check::watch(ledger, &env.oracle.history, &seen)?;
+        if state.log_end < ledger.end && ledger.config.durability != tidelog_core::log::Durability::Fsync {
+            let void = Void { partition: id, from: state.log_end, at: env.queue.now() };
+            env.oracle.history.voids.push(void);
+        }
+        ledger.opened(state, held.iter().map(Held::of).collect());
+        ledger.ending = None;
+        Ok(())
+    }
+
+    /// Everything in a log, read without faults and without a trace in the run.
+    pub fn read_through(&mut self, log: LogId, from: Offset, end: Offset) -> (Vec<Batch>, Option<LogError>) {
+        let mut held = Vec::new();
+        let Some(dir) = self.process.as_mut().and_then(|process| process.worker.dir.as_mut()) else {
+            return (held, Some(LogError::NotOpen));
+        };
+        let mut next = from;
+        while next < end {
+            let order = LogRead { log, from: next, bound: end, max_bytes: 1 << 20, at_least_one: true };
+            match self.disk.quietly(|| dir.read(&order)) {
+                Ok(bytes) if bytes.is_empty() => break,
+                Ok(bytes) => {
+                    for batch in Batches(bytes) {
+                        match batch {
+                            Ok(batch) => {
+                                next = next.max(batch.header().next_offset());
+                                held.push(batch);
+                            }
+                            Err(error) => {
+                                let reason = error.to_string();
+                                return (held, Some(LogError::Corrupt { file: String::new(), position: 0, reason }));
+                            }
+                        }
+                    }
+                }
+                Err(error) => return (held, Some(error)),
+            }
+        }
+        (held, None)
+    }
+
+    /// The open logs, with the marks that the core has for them.
+    pub fn logs(&self) -> Vec<(LogId, TopicPartition, Offset, Offset)> {
+        let Some(process) = &self.process else { return Vec::new() };
+        process.node.partitions().map(|p| (p.log, p.id, p.log_start(), p.high_watermark())).collect()
+    }
+
+    /// The core takes a fact and gives its orders.
+    fn input(&mut self, env: &mut Env<'_>, input: Input) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let at = env.queue.now();
+        env.trace.event(at, &[self.index as u64, digest::input(&input)]);
+        process.node.handle(self.clock.now(at), input);
+        let mut effects = 0;
+        while let Some(process) = &mut self.process
+            && let Some(effect) = process.node.poll_effect()
+        {
+            effects += 1;
+            env.trace.fold(digest::effect(&effect));
+            self.carry_out(env, effect)?;
+        }
+        let Some(process) = &self.process else { return Ok(()) };
+        let load = Load { effects, jobs: process.jobs, requests: process.requests.len() as u64, ..Load::default() };
+        Bounds::default().check(&format!("n{}", self.index), &load)?;
+        self.work(env);
+        self.arm(env);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, env: &mut Env<'_>, effect: Effect) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let (at, name) = (env.queue.now(), self.index);
+        match effect {
+            Effect::Respond { id, response } => {
+                let committed = process.lookups.remove(&id);
+                let Some((conn, call, request)) = process.requests.remove(&id) else { return Ok(()) };
+                if let (Some(committed), Request::ListOffsets(asked), Response::ListOffsets(answer)) =
+                    (committed, &request, &response)
+                {
+                    self.looked_up(env, committed, asked, answer)?;
+                }
+                self.respond(env, conn, call, &request, response)
+            }
+            Effect::Run { log, job, order } => {
+                process.jobs += 1;
+                if let Job::Open { dir, topic_id, .. } = &order {
+                    let number = dir.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(0);
+                    let id = TopicPartition { topic: *topic_id, partition: PartitionId(number) };
+                    process.logs.insert(log, id);
+                    env.oracle.folders.insert((name, dir.clone()), id);
+                    env.oracle.ledger(name, id);
+                }
+                let id = process.logs.get(&log).copied();
+                env.trace.line(at, || format!("n{name} {} order {job} {}", label(log, id), order_text(&order)));
+                if let Some(id) = id {
+                    let ledger = env.oracle.ledger(name, id);
+                    if matches!(order, Job::Delete) {
+                        env.oracle.ledgers.remove(&(name, id));
+                    } else {
+                        let seen = Seen::Ordered { job, order: &order };
+                        let ledger: &mut Ledger = ledger;
+                        // The book and the history are apart, so the one can be read while the other is written.
+                        let ledger = std::mem::replace(ledger, Ledger::new(id));
+                        let checked = check::watch(&ledger, &env.oracle.history, &seen);
+                        let place = env.oracle.ledger(name, id);
+                        *place = ledger;
+                        place.ordered(job, &order);
+                        checked?;
+                    }
+                }
+                self.process.as_mut().expect("as above").worker.order(Order::Run { log, job, order });
+                Ok(())
+            }
+            Effect::Ready => {
+                process.is_ready = true;
+                env.trace.line(at, || format!("n{name} ready"));
+                Ok(())
+            }
+            Effect::LogFailed { dir, reason } => {
+                env.trace.line(at, || format!("n{name} {dir} failed: {reason}"));
+                if let Some(&id) = env.oracle.folders.get(&(name, dir)) {
+                    env.oracle.ledger(name, id).reported = true;
+                }
+                // A passing error of the disk at the wrong moment: the operator tries again.
+                self.is_offline = true;
+                Ok(())
+            }
+            Effect::DirectoryFailed { reason } => {
+                env.trace.line(at, || format!("n{name} directory failed: {reason}"));
+                self.is_offline = true;
+                Ok(())
+            }
+            Effect::Halt { reason } => {
+                env.trace.line(at, || format!("n{name} halts: {reason}"));
+                self.end = End::Halted(reason);
+                Ok(())
+            }
+            Effect::Stopped => {
+                process.worker.order(Order::Close);
+                Ok(())
+            }
+        }
+    }
+
+    fn respond(
+        &mut self,
+        env: &mut Env<'_>,
+        conn: ConnId,
+        call: CallId,
+        request: &Request,
+        response: Response,
+    ) -> Result<(), Violation> {
+        if let Response::Fetch(fetch) = &response
+            && fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
+        {
+            let process = self.process.as_mut().expect("the caller has one");
+            process.worker.order(Order::Read { conn, call, response: fetch.clone() });
+            return Ok(());
+        }
+        if let Response::Fetch(fetch) = &response {
+            let tail = fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Batches(_)));
+            env.tally.sometimes(Mark::ReadFromTail, tail);
+        }
+        self.answer(env, conn, call, Some(request), response)
+    }
+
+    fn answer(
+        &mut self,
+        env: &mut Env<'_>,
+        conn: ConnId,
+        call: CallId,
+        request: Option<&Request>,
+        response: Response,
+    ) -> Result<(), Violation> {
+        let silent = matches!(request, Some(Request::Produce(r)) if r.acks == tidelog_core::message::Acks::None);
+        if let Response::Fetch(fetch) = &response {
+            self.served(env, fetch)?;
+        }
+        if !silent {
+            env.replies.push((conn, call, response));
+        }
+        Ok(())
+    }
+
+    fn looked_up(
+        &self,
+        env: &Env<'_>,
+        committed: Offset,
+        asked: &ListOffsetsRequest,
+        answer: &ListOffsetsResponse,
+    ) -> Result<(), Violation> {
+        for (asked, listed) in asked.partitions.iter().zip(&answer.partitions) {
+            let Some(topic) = self.node().and_then(|node| node.image().resolve(&asked.topic)) else { continue };
+            let id = TopicPartition { topic: topic.id, partition: asked.partition };
+            if let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) {
+                check::looked_up(ledger, asked.spec, committed, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn served(&self, env: &mut Env<'_>, response: &FetchResponse) -> Result<(), Violation> {
+        for answer in &response.partitions {
+            let Some(id) = self.resolve(answer) else { continue };
+            let (batches, garbage) = crate::actor::batches_of(&answer.records);
+            let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
+            let seen = Seen::Served { answer, batches: &batches, garbage };
+            check::watch(ledger, &env.oracle.history, &seen)?;
+            if answer.error.is_none() {
+                ledger.told_high_watermark = ledger.told_high_watermark.max(answer.high_watermark);
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, answer: &FetchedPartition) -> Option<TopicPartition> {
+        let topic = self.node()?.image().resolve(&answer.topic)?.id;
+        Some(TopicPartition { topic, partition: answer.partition })
+    }
+
+    /// The worker takes its next piece of work, if it is idle.
+    fn work(&mut self, env: &mut Env<'_>) {
+        let Some(process) = &mut self.process else { return };
+        if self.end != End::None {
+            return;
+        }
+        let (index, incarnation) = (self.index, self.incarnation);
+        if !process.working
+            && let Some(ended) = process.worker.work(env.tally)
+        {
+            process.working = true;
+            let cost = self.disk.take_bill() + 2_000;
+            env.queue.after(cost, Event::Host(index, incarnation, Happening::Worked(ended)));
+        }
+        if let Some(tickets) = process.worker.begin_sync() {
+            let flight = self.disk.begin_flight();
+            let results = tickets.into_iter().map(|(log, ticket)| {
+                let result = ticket.run(&self.disk);
+                (log, ticket, result)
+            });
+            let results = results.collect();
+            self.disk.end_boarding();
+            let cost = self.disk.take_bill() + 10_000;
+            env.queue.after(cost, Event::Host(index, incarnation, Happening::Landed(flight, results)));
+        }
+        if self.disk.is_dead() {
+            env.tally.fault(Fault::CutJob);
+            self.end = End::Cut;
+        }
+    }
+
+    fn arm(&mut self, env: &mut Env<'_>) {
+        let Some(process) = &mut self.process else { return };
+        let Some(deadline) = process.node.next_deadline() else { return };
+        let at = self.clock.when(deadline.at).max(env.queue.now());
+        if process.timer.is_none_or(|armed| at < armed) {
+            process.timer = Some(at);
+            env.queue.at(at, Event::Host(self.index, self.incarnation, Happening::Timer));
+        }
+    }
+
+    /// One line about every log, for reports.
+    pub fn state_lines(&self) -> Vec<String> {
+        let Some(process) = &self.process else { return vec![format!("n{} down", self.index)] };
+        let up = process.began;
+        let line = |p: &tidelog_core::replica::Partition| {
+            format!(
+                "n{} {}-{} leader log_start={} hw={} lso={} bytes={} since={}",
+                self.index,
+                p.topic,
+                p.id.partition,
+                p.log_start(),
+                p.high_watermark(),
+                p.last_stable_offset(),
+                p.size(),
+                crate::trace::Seconds(up)
+            )
+        };
+        process.node.partitions().map(line).collect()
+    }
+}
+
+/// The one partition of the metadata log.
+pub fn metadata_partition() -> TopicPartition {
+    TopicPartition { topic: tidelog_core::ids::TopicId::METADATA, partition: PartitionId(0) }
+}
+
+fn label(log: LogId, id: Option<TopicPartition>) -> String {
+    id.map_or_else(|| format!("log{log}"), |id| format!("{id}"))
+}
+
+fn order_text(order: &Job) -> String {
+    match order {
+        Job::Append { batches, sync, .. } => {
+            let span = batches.first().zip(batches.last()).map(|(first, last)| {
+                let header = first.header();
+                let (base, end) = (header.base_offset, last.header().next_offset());
+                let producer = (header.producer_id.0, header.producer_epoch.0, header.base_sequence);
+                format!("{base}..{end} producer {producer:?}")
+            });
+            format!("append {} sync={sync}", span.unwrap_or_default())
+        }
+        Job::Open { dir, .. } => format!("open {dir}"),
+        Job::Configure { .. } => "configure".to_owned(),
+        order => format!("{order:?}"),
+    }
+}
+
+fn outcome_text(outcome: &Result<JobOutcome, LogError>) -> String {
+    match outcome {
+        Ok(JobOutcome::Opened(state)) => format!(
+            "opened start={} end={} hw={} {:?}",
+            state.log_start, state.log_end, state.high_watermark, state.recovery
+        ),
+        Ok(JobOutcome::Read { batches }) => format!("read {} pieces", batches.len()),
+        Ok(outcome) => format!("{outcome:?}"),
+        Err(error) => format!("failed: {error}"),
+    }
+}

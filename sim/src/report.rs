@@ -1,0 +1,182 @@
+//! What a person, or a machine, is told of runs.
+
+use std::{fmt::Write, time::Duration};
+
+use crate::{
+    run::Outcome,
+    sweep::Total,
+    tally::{Counts, Fault, Mark},
+};
+
+/// For whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A person.
+    Text,
+    /// A machine.
+    Json,
+}
+
+/// State lines that a failure report ends with.
+const LINES: usize = 30;
+
+/// One run.
+pub fn run(outcome: &Outcome, sets: &[(String, u64)], took: Duration, style: Style) -> String {
+    if style == Style::Json {
+        return run_json(outcome, took);
+    }
+    let mut text = String::new();
+    let Some(verdict) = &outcome.verdict else {
+        let _ = write!(
+            text,
+            "seed {} passes: {} events, {} simulated in {}, {} records sent, {} seen, trace {}",
+            outcome.seed,
+            outcome.events,
+            seconds(outcome.simulated()),
+            seconds(took),
+            outcome.sends,
+            outcome.seen,
+            outcome.digest
+        );
+        return text;
+    };
+    let _ = writeln!(text, "seed {} FAILS: {} {}: {}", outcome.seed, verdict.code, verdict.anomaly, verdict.why);
+    let _ = writeln!(text, "  about    {}", verdict.subject);
+    let _ = writeln!(text, "  at       {} simulated, event {}", seconds(outcome.simulated()), outcome.events);
+    let _ = writeln!(text, "  version  {}", env!("CARGO_PKG_VERSION"));
+    let knobs: Vec<String> =
+        outcome.config.difference().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let _ = writeln!(text, "  config   {}", knobs.join(" "));
+    let sets: String = sets.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
+    let _ = writeln!(text, "  replay   tidelog sim run --seed {}{sets}", outcome.seed);
+    for state in &outcome.states {
+        let _ = writeln!(text, "  state    {state}");
+    }
+    let from = outcome.lines.len().saturating_sub(LINES);
+    for line in &outcome.lines[from..] {
+        let _ = writeln!(text, "  | {line}");
+    }
+    text
+}
+
+fn run_json(outcome: &Outcome, took: Duration) -> String {
+    let mut text = format!(
+        "{{\"seed\":{},\"events\":{},\"simulated_ms\":{},\"real_ms\":{},\"trace\":\"{}\"",
+        outcome.seed,
+        outcome.events,
+        outcome.simulated().as_millis(),
+        took.as_millis(),
+        outcome.digest
+    );
+    if let Some(verdict) = &outcome.verdict {
+        let _ = write!(
+            text,
+            ",\"failure\":{{\"exit\":{},\"code\":{},\"anomaly\":{},\"subject\":{},\"why\":{}}}",
+            verdict.exit,
+            quote(&verdict.code),
+            quote(&verdict.anomaly),
+            quote(&verdict.subject),
+            quote(&verdict.why)
+        );
+    }
+    let knobs: Vec<String> =
+        outcome.config.entries().iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let _ = write!(text, ",\"config\":{{{}}},{}}}", knobs.join(","), counts_json(&outcome.counts));
+    text
+}
+
+/// A sweep.
+pub fn sweep(total: &Total, style: Style) -> String {
+    let real = total.elapsed.as_millis().max(1);
+    let per_second = u128::from(total.runs) * 10_000 / real;
+    let ratio = total.simulated.as_millis() / real;
+    if style == Style::Json {
+        let failures: Vec<String> = total
+            .failures
+            .iter()
+            .map(|(seed, verdict)| {
+                let (code, anomaly) = (quote(&verdict.code), quote(&verdict.anomaly));
+                format!("{{\"seed\":{seed},\"code\":{code},\"anomaly\":{anomaly},\"why\":{}}}", quote(&verdict.why))
+            })
+            .collect();
+        return format!(
+            "{{\"seeds\":{},\"twice\":{},\"jobs\":{},\"failures\":[{}],\"real_ms\":{real},\"simulated_ms\":{},\"ratio\":{ratio},\"seeds_per_second\":{}.{},\"events\":{},\"sends\":{},\"seen\":{},{}}}",
+            total.runs,
+            total.twice,
+            total.jobs,
+            failures.join(","),
+            total.simulated.as_millis(),
+            per_second / 10,
+            per_second % 10,
+            total.events,
+            total.sends,
+            total.seen,
+            counts_json(&total.counts)
+        );
+    }
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} seeds, {} run twice, {} failed: {} simulated in {} on {} thread(s) = {ratio} x real time, {}.{} seeds/s, {} events",
+        total.runs,
+        total.twice,
+        total.failures.len(),
+        seconds(total.simulated),
+        seconds(total.elapsed),
+        total.jobs,
+        per_second / 10,
+        per_second % 10,
+        total.events
+    );
+    let _ = writeln!(text, "records sent {}, seen by readers {}", total.sends, total.seen);
+    let faults: Vec<String> =
+        Fault::ALL.iter().zip(&total.counts.faults).map(|(fault, n)| format!("{} {n}", fault.name())).collect();
+    let _ = writeln!(text, "faults: {}", faults.join(", "));
+    let marks: Vec<String> =
+        Mark::ALL.iter().zip(&total.counts.marks).map(|(mark, n)| format!("{} {n}", mark.name())).collect();
+    let _ = write!(text, "reached: {}", marks.join(", "));
+    for (seed, verdict) in &total.failures {
+        let _ = write!(text, "\nfailed: seed {seed} {} {} ({})", verdict.code, verdict.anomaly, verdict.subject);
+    }
+    text
+}
+
+fn counts_json(counts: &Counts) -> String {
+    let faults: Vec<String> =
+        Fault::ALL.iter().zip(&counts.faults).map(|(fault, n)| format!("\"{}\":{n}", fault.name())).collect();
+    let marks: Vec<String> =
+        Mark::ALL.iter().zip(&counts.marks).map(|(mark, n)| format!("\"{}\":{n}", mark.name())).collect();
+    format!("\"faults\":{{{}}},\"marks\":{{{}}}", faults.join(","), marks.join(","))
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{}.{:03} s", span.as_secs(), span.subsec_millis())
+}
+
+/// A JSON string.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", c as u32);
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_quoted_for_json() {
+        assert_eq!(quote("a\"b\\c\nd\u{1}"), r#""a\"b\\c\nd\u0001""#);
+    }
+}
