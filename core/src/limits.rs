@@ -68,6 +68,12 @@ pub const TAIL_CACHE_BYTES_MAX: usize = 16 << 20;
 /// or, better, not read from their sockets.
 pub const APPEND_BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
 
+/// The keys that one round of cleaning remembers: 24 bytes for each, 786,432 of them. A log with more is cleaned in
+/// several rounds.
+pub const CLEAN_MAP_BYTES_MAX: usize = 24 << 20;
+/// What one step of a cleaning reads, but for its last batch.
+pub const CLEAN_STEP_BYTES: u64 = 4 << 20;
+
 /// Producers remembered per partition.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 1 << 20;
 /// The batches of each producer that duplicates are recognised among (KIP-98).

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::{
     DirState, Disk, DiskError, Identity, Job, JobOutcome, LogConfig, LogError, LogState, RecoveryReport,
     checkpoint::{self, OffsetCheckpoint},
+    clean::{CleanProgress, Cleaning},
     meta_properties::{self, MetaError},
     names,
     place::Place,
@@ -45,10 +46,14 @@ pub struct LogDir<D: Disk> {
     recovery_points: OffsetCheckpoint,
     log_starts: OffsetCheckpoint,
     high_watermarks: OffsetCheckpoint,
+    /// Up to where each log was cleaned.
+    cleaner_points: OffsetCheckpoint,
+    /// Rounds of cleaning under way.
+    cleanings: BTreeMap<LogId, Cleaning<D>>,
     /// Where the search for logs to vouch for goes on.
     checkpoint_next: LogId,
     /// What the checkpoint files say, so that they are only written when that changes.
-    written: [OffsetCheckpoint; 3],
+    written: [OffsetCheckpoint; 4],
     /// Folders whose logs were closed in order.
     closed: BTreeSet<String>,
     /// Folders whose logs were opened.
@@ -179,8 +184,9 @@ impl<D: Disk> LogDir<D> {
             load(&disk, names::RECOVERY_POINTS)?,
             load(&disk, names::LOG_STARTS)?,
             load(&disk, names::HIGH_WATERMARKS)?,
+            load(&disk, names::CLEANER_POINTS)?,
         ];
-        let [recovery_points, log_starts, high_watermarks] = written.clone();
+        let [recovery_points, log_starts, high_watermarks, cleaner_points] = written.clone();
         let state = DirState { identity: identity.clone(), clean, vote };
         let dir = Self {
             disk,
@@ -190,6 +196,8 @@ impl<D: Disk> LogDir<D> {
             recovery_points,
             log_starts,
             high_watermarks,
+            cleaner_points,
+            cleanings: BTreeMap::new(),
             checkpoint_next: LogId(0),
             written,
             closed: BTreeSet::new(),
@@ -221,6 +229,13 @@ impl<D: Disk> LogDir<D> {
                 Err(error) => self.fail_open(log, error),
             };
         }
+        if let Job::Clean { bound, wall } = order {
+            return match self.begin_clean(log, bound, wall) {
+                Ok(true) => Step::Again,
+                Ok(false) => self.log_as_it_is(log),
+                Err(error) => self.done(Err(error)),
+            };
+        }
         let result = self.run(log, order);
         self.done(result)
     }
@@ -230,9 +245,10 @@ impl<D: Disk> LogDir<D> {
         if let Some(error) = &self.failed {
             return Step::Done(Err(LogError::Offline(error.clone())));
         }
-        let Some(Slot::Opening(opening)) = self.logs.remove(&log) else {
-            return Step::Done(Err(LogError::NotOpen));
-        };
+        if !matches!(self.logs.get(&log), Some(Slot::Opening(_))) {
+            return self.resume_clean(log);
+        }
+        let Some(Slot::Opening(opening)) = self.logs.remove(&log) else { unreachable!("it was just looked at") };
         match opening.step() {
             Ok(Progress::More(opening)) => {
                 self.logs.insert(log, Slot::Opening(opening));
@@ -361,7 +377,7 @@ impl<D: Disk> LogDir<D> {
 
     fn run(&mut self, log: LogId, order: Job) -> Result<JobOutcome, LogError> {
         match order {
-            Job::Open { .. } | Job::Append { .. } => unreachable!("handled by the caller"),
+            Job::Open { .. } | Job::Append { .. } | Job::Clean { .. } => unreachable!("handled by the caller"),
             Job::SaveVote(vote) => {
                 let text = meta_properties::quorum_state(vote);
                 self.disk.create_dir(names::METADATA_DIR)?;
@@ -396,7 +412,6 @@ impl<D: Disk> LogDir<D> {
                 Ok(trimmed(open))
             }
             Job::Retain { high_watermark, wall } => self.retain(log, high_watermark, wall),
-            Job::Clean { .. } => Ok(trimmed(self.log(log)?)),
             Job::Configure { config } => {
                 self.log(log)?.config = config;
                 Ok(JobOutcome::Done)
@@ -426,11 +441,53 @@ impl<D: Disk> LogDir<D> {
                 let dir = open.at.dir.clone();
                 self.note_points();
                 self.logs.remove(&log);
+                self.cleanings.remove(&log);
                 self.closed.insert(dir);
                 Ok(JobOutcome::Done)
             }
             Job::Delete => self.delete(log),
         }
+    }
+
+    /// Begins a round of cleaning, if there is something to clean.
+    fn begin_clean(&mut self, log: LogId, bound: Offset, wall: Timestamp) -> Result<bool, LogError> {
+        if self.cleanings.contains_key(&log) {
+            return Ok(false);
+        }
+        let dir = self.log(log)?.at.dir.clone();
+        let cleaned_to = self.cleaner_points.0.get(&dir).copied();
+        let Some(cleaning) = Cleaning::begin(self.log(log)?, cleaned_to, bound, wall)? else { return Ok(false) };
+        self.cleanings.insert(log, cleaning);
+        Ok(true)
+    }
+
+    /// Goes on with a round. Where there is none any more, it was given up: the log was cut or closed meanwhile.
+    fn resume_clean(&mut self, log: LogId) -> Step {
+        let Some(mut cleaning) = self.cleanings.remove(&log) else { return self.log_as_it_is(log) };
+        let open = match self.log(log) {
+            Ok(open) => open,
+            Err(error) => return Step::Done(Err(error)),
+        };
+        match cleaning.step(open) {
+            Ok(CleanProgress::More) => {
+                self.cleanings.insert(log, cleaning);
+                Step::Again
+            }
+            Ok(CleanProgress::Done(clean_to)) => {
+                let dir = open.at.dir.clone();
+                set(&mut self.cleaner_points, &dir, clean_to);
+                match self.write_checkpoints() {
+                    Ok(()) => self.log_as_it_is(log),
+                    Err(error) => self.done(Err(error)),
+                }
+            }
+            Ok(CleanProgress::Abandoned) => self.log_as_it_is(log),
+            Err(error) => self.done(Err(error)),
+        }
+    }
+
+    fn log_as_it_is(&mut self, log: LogId) -> Step {
+        Step::Done(self.log(log).map(|open| trimmed(open)))
     }
 
     fn begin_open(
@@ -442,7 +499,7 @@ impl<D: Disk> LogDir<D> {
         wall: Timestamp,
     ) -> Result<(), LogError> {
         assert!(!self.logs.contains_key(&log), "log {log} is open already");
-        let at = Place { disk: self.disk.clone(), dir };
+        let at = Place { disk: self.disk.clone(), dir, suffix: "" };
         let exists = match self.disk.list(&at.dir) {
             Ok(_) => true,
             Err(DiskError::NotFound { .. }) => false,
@@ -484,9 +541,12 @@ impl<D: Disk> LogDir<D> {
         let dir = open.at.dir.clone();
         open.recovery_point = open.recovery_point.min(to);
         open.log_start = open.log_start.min(to);
-        let [recovery_points, log_starts, _] = &self.written;
+        if let Some(cleaned_to) = self.cleaner_points.0.get_mut(&dir) {
+            *cleaned_to = to.min(*cleaned_to);
+        }
+        let [recovery_points, log_starts, _, cleaner_points] = &self.written;
         let above = |checkpoint: &OffsetCheckpoint| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
-        if above(recovery_points) || above(log_starts) {
+        if above(recovery_points) || above(log_starts) || above(cleaner_points) {
             self.note_points();
             self.write_checkpoints()?;
         }
@@ -531,6 +591,7 @@ impl<D: Disk> LogDir<D> {
         let open = self.log(log)?;
         let (dir, topic_id) = (open.at.dir.clone(), open.topic_id);
         self.logs.remove(&log);
+        self.cleanings.remove(&log);
         self.forget(&dir)?;
         // Renamed first, so that the name is free at once and a crash leaves nothing half removed under it.
         let doomed = names::doomed_dir(&dir, topic_id, names::DELETE_DIR);
@@ -546,6 +607,7 @@ impl<D: Disk> LogDir<D> {
         self.recovery_points.0.remove(dir);
         self.log_starts.0.remove(dir);
         self.high_watermarks.0.remove(dir);
+        self.cleaner_points.0.remove(dir);
         self.write_checkpoints()
     }
 
@@ -580,8 +642,8 @@ impl<D: Disk> LogDir<D> {
     }
 
     fn write_checkpoints(&mut self) -> Result<(), LogError> {
-        let files = [names::RECOVERY_POINTS, names::LOG_STARTS, names::HIGH_WATERMARKS];
-        let now = [&self.recovery_points, &self.log_starts, &self.high_watermarks];
+        let files = [names::RECOVERY_POINTS, names::LOG_STARTS, names::HIGH_WATERMARKS, names::CLEANER_POINTS];
+        let now = [&self.recovery_points, &self.log_starts, &self.high_watermarks, &self.cleaner_points];
         for ((file, now), written) in files.into_iter().zip(now).zip(&mut self.written) {
             if now != written {
                 checkpoint::replace(&self.disk, "", file, now.to_text().as_bytes())?;

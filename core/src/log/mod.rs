@@ -34,6 +34,7 @@ mod segment;
 mod store;
 mod lookup;
 mod retention;
+mod clean;
 mod recovery;
 mod dir;
 

@@ -9,6 +9,7 @@ pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+pub(crate) const CLEANER_POINTS: &str = "cleaner-offset-checkpoint";
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const QUORUM_STATE: &str = "quorum-state";
@@ -22,6 +23,10 @@ pub(crate) const SNAPSHOT: &str = "snapshot";
 
 /// What a file waiting for its removal is called.
 pub(crate) const DELETED: &str = ".deleted";
+/// What a segment in the making is called; worth nothing after a crash.
+pub(crate) const CLEANED: &str = ".cleaned";
+/// What a complete segment is called whose place others still take.
+pub(crate) const SWAP: &str = ".swap";
 /// Half-written replacement of a file; worth nothing after a crash.
 pub(crate) const TMP: &str = ".tmp";
 /// A folder waiting for its removal.

@@ -10,12 +10,16 @@ use crate::offset::Offset;
 pub(crate) struct Place<D> {
     pub(crate) disk: D,
     pub(crate) dir: String,
+    /// What the names of segment files end in, behind their own ending: nothing, but for segments in the making.
+    pub(crate) suffix: &'static str,
 }
 
 impl<D: Disk> Place<D> {
     /// Path of a file of a segment.
     pub(crate) fn segment(&self, base: Offset, extension: &str) -> String {
-        names::segment(&self.dir, base, extension)
+        let mut path = names::segment(&self.dir, base, extension);
+        path.push_str(self.suffix);
+        path
     }
 
     /// Path of a file in the folder.

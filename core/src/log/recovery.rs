@@ -23,8 +23,9 @@ use alloc::{collections::VecDeque, format, string::String, vec::Vec};
 use bytes::Bytes;
 
 use super::{
-    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, RecoveryReport, checkpoint, meta_properties,
-    names,
+    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, RecoveryReport, checkpoint,
+    clean::finish_swaps,
+    meta_properties, names,
     place::Place,
     segment::{Segment, Start},
     snapshot,
@@ -96,6 +97,7 @@ impl<D: Disk> Opening<D> {
         wall: Timestamp,
         points: Points,
     ) -> Result<Self, LogError> {
+        finish_swaps(&at, &config, wall)?;
         let mut log = Log::empty(at, topic_id, config);
         if owner(&log.at)?.is_none() {
             let file = write_owner(&log.at, topic_id)?;

@@ -56,7 +56,7 @@ pub(crate) struct Log<D: Disk> {
     unsynced_snapshots: Vec<Offset>,
     since_snapshot: u64,
     /// Counts truncations: a sync begun before one says nothing about what was written after it.
-    generation: u64,
+    pub(crate) generation: u64,
     /// A failed append left bytes behind the end that could not be cut off yet.
     cut_pending: bool,
     /// Base offset of an append that failed; until one fits, others are out of order.
