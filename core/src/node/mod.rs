@@ -269,3 +269,6 @@ impl Node {
         self.effects.respond(id, response);
     }
 }
+
+#[cfg(test)]
+mod tests;
