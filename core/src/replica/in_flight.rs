@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::{
     ids::{JobId, ProducerId},
-    log::{ProducerEntry, ProducerTable, Sequence, SequenceError},
+    log::{JobOutcome, LogError, ProducerEntry, ProducerTable, Sequence, SequenceError},
     mutant,
     offset::Offset,
     record::BatchHeader,
@@ -18,11 +18,15 @@ pub(super) struct InFlight {
     overlay: BTreeMap<ProducerId, (u32, ProducerEntry)>,
 }
 
+/// One append on its way.
 #[derive(Debug)]
 pub(super) struct Append {
-    pub(super) job: JobId,
+    job: JobId,
     pub(super) end: Offset,
     pub(super) header: BatchHeader,
+    /// The answer, if it came before those to the appends in front: a write that fails is known at once, one that
+    /// succeeds waits for its sync.
+    outcome: Option<Result<JobOutcome, LogError>>,
 }
 
 impl InFlight {
@@ -48,13 +52,19 @@ impl InFlight {
             *count += 1;
             entry.record(&header);
         }
-        self.appends.push_back(Append { job, end, header });
+        self.appends.push_back(Append { job, end, header, outcome: None });
     }
 
-    /// The oldest append has been answered.
-    pub(super) fn pop(&mut self, job: JobId) -> Append {
-        let append = self.appends.pop_front().expect("an answer follows an order");
-        assert!(append.job == job, "appends are answered in order");
+    /// The disk has answered an append.
+    pub(super) fn answer(&mut self, job: JobId, outcome: Result<JobOutcome, LogError>) {
+        let append = self.appends.iter_mut().find(|a| a.job == job).expect("an answer follows an order");
+        assert!(append.outcome.replace(outcome).is_none(), "an order is answered once");
+    }
+
+    /// The oldest append, if it has been answered, and the answer.
+    pub(super) fn pop_answered(&mut self) -> Option<(Append, Result<JobOutcome, LogError>)> {
+        let outcome = self.appends.front_mut()?.outcome.take()?;
+        let append = self.appends.pop_front().expect("just looked at");
         let producer = append.header.producer_id;
         if append.header.has_producer() {
             let (count, _) = self.overlay.get_mut(&producer).expect("its batch was in flight");
@@ -63,6 +73,6 @@ impl InFlight {
                 self.overlay.remove(&producer);
             }
         }
-        append
+        Some((append, outcome))
     }
 }

@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{
     EpochCache, TailBudget,
     admission::{self, Admission, Refusal},
-    in_flight::InFlight,
+    in_flight::{Append, InFlight},
     tail::Tail,
 };
 use crate::{
@@ -244,28 +244,18 @@ impl Partition {
         outcome: Result<JobOutcome, LogError>,
         budget: &mut TailBudget,
     ) -> Completed {
-        let append = self.in_flight.pop(job);
         let mut completed = Completed::default();
-        match outcome {
-            Ok(JobOutcome::Appended { end, size }) => {
-                assert!(!self.failing, "nothing is appended behind a failed append");
-                assert!(end == append.end, "the log's end is where the append put it");
-                self.producers.record(&append.header);
-                self.durable_end = end;
-                self.size = size;
-                self.advance_high_watermark();
-                let still_waiting = self.waiting.split_off(&self.high_watermark.next());
-                let acked = core::mem::replace(&mut self.waiting, still_waiting);
-                completed.acks.extend(acked.into_values().flatten().map(|ack| (ack, ErrorCode::None)));
-                completed.committed_bytes = append.header.size().unwrap_or(0);
-                completed.readers = core::mem::take(&mut self.readers);
-            }
-            Ok(other) => panic!("an append was answered by {other:?}"),
-            Err(error) => {
-                self.failing = true;
-                self.offline |= matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
-                let failed = self.waiting.remove(&append.end).unwrap_or_default();
-                completed.acks.extend(failed.into_iter().map(|ack| (ack, ErrorCode::KafkaStorageError)));
+        self.in_flight.answer(job, outcome);
+        while let Some((append, outcome)) = self.in_flight.pop_answered() {
+            match outcome {
+                Ok(JobOutcome::Appended { end, size }) => self.appended(&append, end, size, &mut completed),
+                Ok(other) => panic!("an append was answered by {other:?}"),
+                Err(error) => {
+                    self.failing = true;
+                    self.offline |= matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
+                    let failed = self.waiting.remove(&append.end).unwrap_or_default();
+                    completed.acks.extend(failed.into_iter().map(|ack| (ack, ErrorCode::KafkaStorageError)));
+                }
             }
         }
         if self.failing && self.in_flight.is_empty() {
@@ -277,6 +267,20 @@ impl Partition {
         }
         self.check();
         completed
+    }
+
+    fn appended(&mut self, append: &Append, end: Offset, size: u64, completed: &mut Completed) {
+        assert!(!self.failing, "nothing is appended behind a failed append");
+        assert!(end == append.end, "the log's end is where the append put it");
+        self.producers.record(&append.header);
+        self.durable_end = end;
+        self.size = size;
+        self.advance_high_watermark();
+        let still_waiting = self.waiting.split_off(&self.high_watermark.next());
+        let acked = core::mem::replace(&mut self.waiting, still_waiting);
+        completed.acks.extend(acked.into_values().flatten().map(|ack| (ack, ErrorCode::None)));
+        completed.committed_bytes += append.header.size().unwrap_or(0);
+        completed.readers.append(&mut self.readers);
     }
 
     /// The high watermark is what every replica in sync has. Without followers that is this node.
