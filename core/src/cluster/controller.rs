@@ -501,7 +501,7 @@ mod tests {
         let decision = controller.create_topics(&image, &create("t"));
         apply(&mut image, decision);
         let resource = ConfigResource::Topic(TopicName::new("t"));
-        let mut alter = |image: &mut Image, replace_all, name: &str, operation| {
+        let alter = |image: &mut Image, replace_all, name: &str, operation| {
             let changes = alloc::vec![ConfigChange { name: name.into(), operation }];
             let of = AlterConfigsResource { resource: resource.clone(), replace_all, changes };
             let request = AlterConfigsRequest { resources: alloc::vec![of], validate_only: false };

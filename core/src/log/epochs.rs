@@ -26,6 +26,21 @@ impl EpochCache {
         &self.entries
     }
 
+    /// The epochs that a log was found to have, ascending.
+    pub fn from_starts(starts: &[(LeaderEpoch, Offset)]) -> Self {
+        let mut cache = Self::default();
+        for &(epoch, start) in starts {
+            cache.assign(epoch, start);
+        }
+        cache
+    }
+
+    /// Epoch of the record at `offset`.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.entries.partition_point(|&(_, start)| start <= offset);
+        after.checked_sub(1).map(|i| self.entries[i].0)
+    }
+
     /// The newest epoch.
     pub fn latest(&self) -> Option<LeaderEpoch> {
         self.entries.last().map(|&(epoch, _)| epoch)

@@ -49,6 +49,6 @@ pub use producers::{ProducerBatch, ProducerEntry, ProducerTable, Sequence, Seque
 pub use time_index::TimeEntry;
 
 #[cfg(test)]
-mod test_disk;
+pub(crate) mod test_disk;
 #[cfg(test)]
 mod tests;

@@ -313,8 +313,7 @@ fn records_are_deleted_up_to_the_high_watermark() {
     rig.create("t", &[]);
     rig.produce("t", batch(&["a", "b", "c"], None));
     let mut delete = |offset: i64| {
-        let partition =
-            DeleteRecordsPartition { topic: topic("t"), partition: PartitionId(0), offset: Offset(offset) };
+        let partition = DeleteRecordsPartition { topic: topic("t"), partition: PartitionId(0), offset: Offset(offset) };
         let request = DeleteRecordsRequest { timeout: Duration::ZERO, partitions: alloc::vec![partition] };
         let Response::DeleteRecords(r) = rig.call(Request::DeleteRecords(request)) else { panic!() };
         (r.partitions[0].error, r.partitions[0].low_watermark)

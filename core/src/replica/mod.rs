@@ -10,12 +10,10 @@
 //! trace (semantics §6, §16).
 
 mod admission;
-mod epochs;
 mod in_flight;
 mod partition;
 mod tail;
 
 pub use admission::{Admission, Refusal};
-pub use epochs::EpochCache;
 pub use partition::{Ack, Completed, Housekeeping, Partition, ReadPlan};
 pub use tail::TailBudget;

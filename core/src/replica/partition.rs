@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
-    EpochCache, TailBudget,
+    TailBudget,
     admission::{self, Admission, Refusal},
     in_flight::{Append, InFlight},
     tail::Tail,
@@ -13,7 +13,7 @@ use crate::{
     effect::Effects,
     epoch::LeaderEpoch,
     ids::{JobId, LogId, NodeId, ProducerId, RequestId, TopicName, TopicPartition},
-    log::{Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable, Sequence},
+    log::{EpochCache, Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable, Sequence},
     message::{Acks, ErrorCode, LogRead, Records},
     mutant,
     offset::Offset,
@@ -124,7 +124,7 @@ impl Partition {
             durable_end: state.log_end,
             high_watermark: state.high_watermark.max(state.log_start),
             size: state.size,
-            epochs: EpochCache::new(state.epochs),
+            epochs: EpochCache::from_starts(&state.epochs),
             producers: state.producers,
             in_flight: InFlight::default(),
             tail: Tail::default(),
@@ -148,7 +148,7 @@ impl Partition {
         if self.epochs.latest().is_some_and(|latest| latest >= epoch) {
             return None;
         }
-        self.epochs.begin(epoch, self.log_end);
+        self.epochs.assign(epoch, self.log_end);
         Some(effects.run(self.log, Job::StartEpoch { epoch, start: self.log_end }))
     }
 
@@ -387,7 +387,7 @@ impl Partition {
         assert!(log_start <= self.high_watermark, "nothing uncommitted is removed (R14)");
         if log_start > self.log_start {
             self.log_start = log_start;
-            self.epochs.trim_front(log_start);
+            self.epochs.truncate_start(log_start);
         }
         self.size = size;
         self.touched.expiry = true;
