@@ -37,6 +37,16 @@ pub enum Mutant {
     Y03,
     /// A truncation does not cut the indexes with the log.
     Y04,
+    /// Cleaning takes no notice of its bound, so that records above the high watermark are compacted.
+    X67,
+    /// Cleaning removes a producer's last batch, and its sequence with it (KAFKA-5490).
+    X68,
+    /// Tombstones go in their first cleaning, so that a reader on his way never meets them.
+    Y21,
+    /// Cleaning removes the segments that a new one replaces before that is in its place.
+    Y22,
+    /// Cleaning keeps the oldest value of a key instead of the newest.
+    Y23,
 }
 
 /// Is this planted bug switched on? A constant `false` without the feature `mutants`.

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     log::ProducerTable,
+    mutant,
     offset::Offset,
     record::{Batch, BatchBuilder, BatchError, BatchHeader, BatchOptions, OpenBatch, TimestampType},
     time::Timestamp,
@@ -109,7 +110,7 @@ impl Filter<'_> {
         };
 
         let horizon = header.delete_horizon();
-        let past_horizon = horizon.is_some_and(|h| self.wall >= h);
+        let past_horizon = horizon.is_some_and(|h| self.wall >= h) || mutant!(Y21);
         let drop_all = void && (!header.is_control() || past_horizon);
         let mut kept = 0;
         let mut awaits_horizon = void && header.is_control();
@@ -155,13 +156,14 @@ impl Filter<'_> {
             return true;
         }
         let Some(key) = key else { return false };
-        let newest = self.map.get(key).is_none_or(|newest| offset >= newest);
+        let newest =
+            self.map.get(key).is_none_or(|newest| if mutant!(Y23) { offset < newest } else { offset >= newest });
         newest && (value.is_some() || !past_horizon)
     }
 
     /// A batch without a record left: gone, or a bare header where somebody needs it.
     fn emptied(&self, header: &BatchHeader) -> Verdict {
-        if self.last_batch != Some(header.base_offset) && !self.is_producers_last(header) {
+        if self.last_batch != Some(header.base_offset) && (mutant!(X68) || !self.is_producers_last(header)) {
             return Verdict::Drop;
         }
         if header.records_count == 0 {

@@ -24,7 +24,7 @@ mod transactions;
 use alloc::vec::Vec;
 
 use super::{Disk, LogError, names, segment::Segment, store::Log, walk::Walk};
-use crate::{limits, offset::Offset, record::Batch, time::Timestamp};
+use crate::{limits, mutant, offset::Offset, record::Batch, time::Timestamp};
 use filter::{Filter, Verdict, map_batch};
 use map::{KeyMap, MapFull};
 use transactions::{Aborted, Survey, Transactions};
@@ -314,7 +314,7 @@ impl<D: Disk> Cleaning<D> {
 /// Base of the first segment that must be left alone: the active one, one that reaches past `bound` or the recovery
 /// point, or one with a record younger than `min.compaction.lag.ms`.
 fn first_uncleanable<D: Disk>(log: &mut Log<D>, bound: Offset, wall: Timestamp) -> Result<Offset, LogError> {
-    let limit = bound.min(log.recovery_point);
+    let limit = if mutant!(X67) { log.recovery_point } else { bound.min(log.recovery_point) };
     let lag = i64::try_from(log.config.min_compaction_lag.as_millis()).unwrap_or(i64::MAX);
     let active = log.segments.len() - 1;
     for index in 0..active {

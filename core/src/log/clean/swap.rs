@@ -25,6 +25,7 @@ use crate::{
         store::Log,
         walk::Walk,
     },
+    mutant,
     offset::Offset,
     time::Timestamp,
 };
@@ -63,6 +64,9 @@ pub(super) fn swap<D: Disk>(
     sync(&cleaned, &mut segment)?;
     // Handles lead to files by their names, and those change.
     drop(segment);
+    if mutant!(Y22) {
+        remove_covered(&at, sources)?;
+    }
     for extension in [INDEX, TIME_INDEX, LOG] {
         at.disk.rename(&cleaned.segment(base, extension), &swap.segment(base, extension))?;
     }
