@@ -7,6 +7,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod logging;
+pub mod metrics;
 pub mod disk;
 pub mod driver;
 pub mod env;

@@ -20,8 +20,9 @@ pub struct Context<E: Env> {
     pub stop: Stop,
     /// This node's address on this listener, as clients are to be told it.
     pub advertised: HostPort,
-    /// Connections now open on this listener.
+    /// Connections now open on this listener, and how many may be.
     open: Rc<Cell<usize>>,
+    open_max: usize,
 }
 
 /// Where a client connects to.
@@ -38,9 +39,9 @@ pub struct HostPort {
 pub struct Stop(watch::Receiver<bool>);
 
 impl<E: Env> Context<E> {
-    /// The context of one listener.
-    pub fn new(env: E, node: NodeHandle, stop: Stop, advertised: HostPort) -> Self {
-        Self { env, node, stop, advertised, open: Rc::default() }
+    /// The context of one listener that keeps at most `open_max` connections open.
+    pub fn new(env: E, node: NodeHandle, stop: Stop, advertised: HostPort, open_max: usize) -> Self {
+        Self { env, node, stop, advertised, open: Rc::default(), open_max }
     }
 
     /// Connections now open on this listener.
@@ -84,7 +85,7 @@ where
         };
         match accepted {
             // Over the limit the connection is closed at once, which its client sees and tries again.
-            Ok((stream, _)) if context.open.get() >= CONNECTIONS_MAX => drop(stream),
+            Ok((stream, _)) if context.open.get() >= context.open_max => drop(stream),
             Ok((stream, peer)) => {
                 let serving = protocol(context.clone(), stream, peer);
                 let open = Open::new(&context.open);
@@ -118,7 +119,5 @@ impl Drop for Open {
     }
 }
 
-/// Connections that one listener keeps open.
-const CONNECTIONS_MAX: usize = 10_000;
 /// How long accepting rests after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,12 +1,40 @@
 //! How listeners talk to the core: a call goes into a bounded queue, its answer comes back alone.
+//!
+//! A produce first gets its share of [`limits::APPEND_BYTES_IN_FLIGHT_MAX`] and keeps it until it is answered. When all is
+//! given out, producers wait here, with their requests unread in their sockets; readers pass.
 
-use tidelog_core::message::{Request, Response};
-use tokio::sync::{mpsc, oneshot};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tidelog_core::{
+    ids::{NodeId, RequestId},
+    limits,
+    message::{ProduceRequest, Request, Response},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::metrics::Metrics;
 
 /// The way to the node; clones lead to the same one.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
+    shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
+    abandoned: mpsc::UnboundedSender<RequestId>,
+    ready: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: NodeId,
+    next_request: AtomicU64,
+    append_budget: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// The node has stopped, or is about to, and answers nobody any more.
@@ -16,18 +44,34 @@ pub struct Stopped;
 
 /// One request on its way to the core.
 #[derive(Debug)]
-pub(crate) struct Call {
-    /// What is asked.
-    pub(crate) request: Request,
+pub(super) struct Call {
+    pub(super) id: RequestId,
+    pub(super) request: Request,
     /// Where the answer goes; closed when nobody waits any more.
-    pub(crate) reply: oneshot::Sender<Response>,
+    pub(super) reply: oneshot::Sender<Response>,
+    /// A produce's share of the bytes that may be in flight.
+    pub(super) share: Option<OwnedSemaphorePermit>,
+}
+
+/// What a handle fills, for the driver to empty.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) queue: mpsc::Receiver<Call>,
+    /// Requests for which nobody waits any more. At most one for each request under way.
+    pub(super) abandoned: mpsc::UnboundedReceiver<RequestId>,
+    pub(super) ready: watch::Sender<bool>,
 }
 
 impl NodeHandle {
-    /// A handle and the queue that it fills.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Call>) {
+    /// A handle and the queues that it fills.
+    pub(super) fn new(id: NodeId, metrics: Arc<Metrics>) -> (Self, Calls) {
         let (calls, queue) = mpsc::channel(CALLS_QUEUED_MAX);
-        (Self { calls }, queue)
+        let (abandoned, abandoned_queue) = mpsc::unbounded_channel();
+        let (ready_switch, ready) = watch::channel(false);
+        let append_budget = Arc::new(Semaphore::new(shares(limits::APPEND_BYTES_IN_FLIGHT_MAX)));
+        let shared = Arc::new(Shared { id, next_request: AtomicU64::new(0), append_budget, metrics });
+        let handle = Self { shared, calls, abandoned, ready };
+        (handle, Calls { queue, abandoned: abandoned_queue, ready: ready_switch })
     }
 
     /// Asks the node. Records in the answer are resolved: `Empty`, `Batches` or `Bytes`, never `Log`.
@@ -35,11 +79,74 @@ impl NodeHandle {
     /// Waits while too much is under way, which is how a caller stops reading from its socket. Dropping the
     /// future abandons the request: nobody is answered, what it has begun is carried out.
     pub async fn call(&self, request: Request) -> Result<Response, Stopped> {
+        let begun = Instant::now();
+        let api = self.shared.metrics.requested(&request);
+        let share = match &request {
+            Request::Produce(produce) => Some(self.share_of(produce).await?),
+            _ => None,
+        };
+        let id = RequestId(self.shared.next_request.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
-        self.calls.send(Call { request, reply }).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.calls.send(Call { id, request, reply, share }).await.map_err(|_| Stopped)?;
+        let mut waiting = Waiting { id, abandoned: Some(&self.abandoned) };
+        let response = answer.await;
+        waiting.abandoned = None;
+        let response = response.map_err(|_| Stopped)?;
+        self.shared.metrics.answered(api, &response, begun.elapsed());
+        Ok(response)
     }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.shared.id
+    }
+
+    /// Can clients be served?
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Returns once clients can be served.
+    pub async fn ready(&mut self) -> Result<(), Stopped> {
+        self.ready.wait_for(|&ready| ready).await.map(|_| ()).map_err(|_| Stopped)
+    }
+
+    /// What the node counts about itself.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    async fn share_of(&self, produce: &ProduceRequest) -> Result<OwnedSemaphorePermit, Stopped> {
+        let bytes = produce.partitions.iter().filter_map(|p| p.batch.as_ref().ok()).map(|batch| batch.size()).sum();
+        // A request larger than the whole budget goes alone.
+        let wanted = shares(bytes).min(shares(limits::APPEND_BYTES_IN_FLIGHT_MAX));
+        let budget = Arc::clone(&self.shared.append_budget);
+        let wanted = u32::try_from(wanted).expect("the budget is a few thousand shares");
+        budget.acquire_many_owned(wanted).await.map_err(|_| Stopped)
+    }
+}
+
+/// Tells the driver when the future that waits is dropped before its answer came.
+struct Waiting<'a> {
+    id: RequestId,
+    abandoned: Option<&'a mpsc::UnboundedSender<RequestId>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(abandoned) = self.abandoned {
+            // When the driver has gone there is nothing left to abandon.
+            let _ = abandoned.send(self.id);
+        }
+    }
+}
+
+/// Bytes in units of the budget.
+fn shares(bytes: usize) -> usize {
+    bytes.div_ceil(SHARE_BYTES)
 }
 
 /// Requests that wait for the core to take them up.
 const CALLS_QUEUED_MAX: usize = 1024;
+/// The unit of the budget.
+const SHARE_BYTES: usize = 1024;

@@ -1,5 +1,314 @@
 //! Runs the core: requests and job outcomes in, answers and jobs out.
+//!
+//! ```text
+//!  connections ─ NodeHandle::call ─▶ │ bounded │          ┌───────────┐
+//!              ◀─ answer (oneshot) ─ │  queue  │ ─▶ Driver│   Node    │─ orders ─▶ disk thread
+//!                                                         └───────────┘◀─ outcomes ─┘
+//! ```
+//!
+//! The driver decides nothing. It takes what has come in, hands each to the core as an input, and carries out the effects
+//! of all of them together, so that one wake-up of the disk thread serves many requests.
+//!
+//! Listeners, connections and the core are tasks of one thread. A second thread for sockets would need a wake-up on
+//! every hop; on two cores that costs more than it brings, and the core does header-sized work only. Nothing here
+//! depends on that: connections know the core by its queue alone, and could be moved to threads of their own.
+//!
+//! **Bounds.** Requests wait in a bounded queue; bytes to append are shared out by [`NodeHandle`]; and while the disk has
+//! [`limits::APPEND_BYTES_IN_FLIGHT_MAX`] to write, whoever sent them, no further request is taken up at all.
 
 mod handle;
+mod mailbox;
+mod threads;
+mod worker;
 
-pub use handle::{NodeHandle, Stopped};
+use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+
+use tidelog_core::{
+    effect::Effect,
+    ids::{NodeId, RequestId},
+    input::Input,
+    limits,
+    log::{Disk, Job, JobOutcome, LogDir, LogError, SyncTicket},
+    message::{FetchResponse, Records, Response},
+    node::Node,
+    time::Instant,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+pub use self::handle::{NodeHandle, Stopped};
+use self::{
+    handle::{Call, Calls},
+    mailbox::Mailbox,
+    worker::{Ended, Order, append_bytes},
+};
+use crate::{env::Env, listener::Stop, metrics::Metrics};
+
+/// The core, its queues, and its disk.
+pub struct Driver<E: Env, D: Disk> {
+    env: E,
+    node: Node,
+    calls: Calls,
+    /// Where answers go.
+    pending: BTreeMap<RequestId, Pending>,
+    disk: DiskThreads<D>,
+    /// Orders not yet handed to the disk.
+    orders: Vec<Order<D>>,
+    append_bytes_in_flight: usize,
+    jobs_in_flight: usize,
+    is_changed: bool,
+    end: Option<End>,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a node ended otherwise than it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    /// It could not go on: its metadata log is damaged or from a newer version.
+    #[error("{0}")]
+    Halted(String),
+    /// It stopped, but its directory was not closed.
+    #[error(transparent)]
+    NotClosed(#[from] LogError),
+}
+
+/// How the core ends.
+#[derive(Debug)]
+enum End {
+    Stopped,
+    Halted(String),
+}
+
+struct Pending {
+    reply: oneshot::Sender<Response>,
+    /// Given back when the request is answered.
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// The mailbox of the disk thread. When it goes, the threads end.
+struct DiskThreads<D: Disk> {
+    orders: Mailbox<Order<D>>,
+    outcomes: mpsc::UnboundedReceiver<Vec<Ended>>,
+}
+
+impl<D: Disk> Drop for DiskThreads<D> {
+    fn drop(&mut self) {
+        self.orders.send(Order::Quit);
+    }
+}
+
+impl<E: Env, D: Disk> Driver<E, D> {
+    /// A driver of the node `id` over an open data directory, and the handle that leads to it. `disk` is the
+    /// directory's own.
+    pub fn new(
+        env: E,
+        id: NodeId,
+        node: Node,
+        dir: LogDir<D>,
+        disk: D,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<(Self, NodeHandle)>
+    where
+        D: Send + 'static,
+        LogDir<D>: Send,
+        SyncTicket<D>: Send,
+    {
+        let (orders, outcomes) = threads::spawn(dir, disk, Arc::clone(&metrics))?;
+        let (handle, calls) = NodeHandle::new(id, Arc::clone(&metrics));
+        let driver = Self {
+            env,
+            node,
+            calls,
+            pending: BTreeMap::new(),
+            disk: DiskThreads { orders, outcomes },
+            orders: Vec::new(),
+            append_bytes_in_flight: 0,
+            jobs_in_flight: 0,
+            is_changed: false,
+            end: None,
+            metrics,
+        };
+        Ok((driver, handle))
+    }
+
+    /// Runs the node until it has stopped and its directory is closed.
+    pub async fn run(mut self, mut stop: Stop) -> Result<(), DriverError> {
+        self.handle(Input::Started);
+        let mut calls = Vec::new();
+        let mut alarm = Alarm::new();
+        let env = self.env.clone();
+        let mut checkpoint = Box::pin(env.sleep(CHECKPOINT_INTERVAL));
+        let mut is_stopping = false;
+        let mut has_callers = true;
+        let end = loop {
+            self.hand_over();
+            if let Some(end) = self.end.take() {
+                break end;
+            }
+            alarm.set(&self.env, self.node.next_deadline().map(|deadline| deadline.at));
+            let has_room = self.append_bytes_in_flight < limits::APPEND_BYTES_IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                Some(outcomes) = self.disk.outcomes.recv() => self.ended(outcomes),
+                Some(id) = self.calls.abandoned.recv() => self.abandoned(id),
+                taken = self.calls.queue.recv_many(&mut calls, CALLS_PER_ROUND_MAX), if has_room && has_callers => {
+                    has_callers = taken > 0;
+                    for call in calls.drain(..) {
+                        self.requested(call);
+                    }
+                }
+                () = &mut alarm => self.handle(Input::TimePassed),
+                () = stop.requested(), if !is_stopping => {
+                    is_stopping = true;
+                    self.handle(Input::StopRequested);
+                }
+                () = &mut checkpoint => {
+                    if std::mem::take(&mut self.is_changed) {
+                        self.orders.push(Order::Checkpoint);
+                    }
+                    checkpoint.set(env.sleep(CHECKPOINT_INTERVAL));
+                }
+            }
+        };
+        // Nobody is answered any more.
+        self.calls.queue.close();
+        self.pending.clear();
+        match end {
+            End::Halted(reason) => Err(DriverError::Halted(reason)),
+            End::Stopped => {
+                let (done, closed) = oneshot::channel();
+                self.orders.push(Order::Close { done });
+                self.hand_over();
+                Ok(closed.await.unwrap_or(Err(LogError::NotOpen))?)
+            }
+        }
+    }
+
+    fn requested(&mut self, Call { id, request, reply, share }: Call) {
+        self.pending.insert(id, Pending { reply, _share: share });
+        self.handle(Input::Requested { id, request });
+        // Dropped while it stood in the queue: it is carried out all the same, but nothing is parked for it.
+        if self.pending.get(&id).is_some_and(|pending| pending.reply.is_closed()) {
+            self.abandoned(id);
+        }
+    }
+
+    /// Nobody waits for an answer any more.
+    fn abandoned(&mut self, id: RequestId) {
+        if self.pending.remove(&id).is_some() {
+            self.handle(Input::RequestAbandoned { id });
+        }
+    }
+
+    fn ended(&mut self, outcomes: Vec<Ended>) {
+        for Ended { log, job, outcome, bytes } in outcomes {
+            self.append_bytes_in_flight -= bytes;
+            self.jobs_in_flight -= 1;
+            self.note_disk(&outcome);
+            self.handle(Input::JobEnded { log, job, outcome });
+        }
+    }
+
+    fn note_disk(&self, outcome: &Result<JobOutcome, LogError>) {
+        match outcome {
+            Ok(JobOutcome::Appended { .. }) if self.metrics.disk.is_full() => self.metrics.disk.set_full(false),
+            Err(LogError::DiskFull) => self.metrics.disk.set_full(true),
+            Err(error @ LogError::Corrupt { .. }) => tracing::error!(%error, "a log is corrupt and offline"),
+            _ => {}
+        }
+    }
+
+    /// Gives the core one input and takes its orders.
+    fn handle(&mut self, input: Input) {
+        self.node.handle(self.env.now(), input);
+        while let Some(effect) = self.node.poll_effect() {
+            match effect {
+                Effect::Respond { id, response } => self.respond(id, response),
+                Effect::Run { log, job, order } => {
+                    self.append_bytes_in_flight += append_bytes(&order);
+                    self.jobs_in_flight += 1;
+                    self.is_changed |= matches!(order, Job::Append { .. });
+                    self.orders.push(Order::Run { log, job, order });
+                }
+                Effect::Ready => {
+                    self.calls.ready.send_replace(true);
+                }
+                Effect::LogFailed { dir, reason } => {
+                    tracing::error!(log = dir, reason, "a log cannot be opened; its partition is offline");
+                    self.metrics.failed_logs.add(1);
+                }
+                Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
+                Effect::Halt { reason } => self.end = Some(End::Halted(reason)),
+                Effect::Stopped => self.end = Some(End::Stopped),
+            }
+        }
+    }
+
+    fn respond(&mut self, id: RequestId, response: Response) {
+        let Some(Pending { reply, _share }) = self.pending.remove(&id) else { return };
+        match response {
+            Response::Fetch(response) if names_log(&response) => self.orders.push(Order::Read { response, reply }),
+            // Whoever asked may have gone; then nobody needs the answer.
+            response => drop(reply.send(response)),
+        }
+    }
+
+    /// Hands the orders to the disk, all at once.
+    fn hand_over(&mut self) {
+        self.disk.orders.send_all(&mut self.orders);
+        self.metrics.disk_jobs.set(self.jobs_in_flight as u64);
+        self.metrics.append_bytes_in_flight.set(self.append_bytes_in_flight as u64);
+        self.metrics.requests_pending.set(self.pending.len() as u64);
+        self.metrics.request_queue.set(self.calls.queue.len() as u64);
+    }
+}
+
+/// Does some part of a response have to be read first?
+fn names_log(response: &FetchResponse) -> bool {
+    response.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
+}
+
+/// Goes off once the core's deadline has come. It may go off early: the core asks for the time itself.
+struct Alarm {
+    at: Option<Instant>,
+    sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { at: None, sleep: None }
+    }
+
+    /// Sets it to the core's deadline. An earlier alarm stays set: most deadlines move on before they come, and
+    /// one alarm too many is cheaper than a new one for each of them.
+    fn set<E: Env>(&mut self, env: &E, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else {
+            *self = Self::new();
+            return;
+        };
+        if self.sleep.is_some() && self.at.is_some_and(|at| at <= deadline) {
+            return;
+        }
+        let span = Duration::from_nanos(deadline.since(env.now().mono).0);
+        let env = env.clone();
+        self.at = Some(deadline);
+        self.sleep = Some(Box::pin(async move { env.sleep(span).await }));
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        let Some(sleep) = &mut self.sleep else { return std::task::Poll::Pending };
+        let polled = sleep.as_mut().poll(context);
+        if polled.is_ready() {
+            self.sleep = None;
+        }
+        polled
+    }
+}
+
+/// Requests that are handled before their orders are handed to the disk.
+const CALLS_PER_ROUND_MAX: usize = 64;
+/// How often checkpoints are written while there are appends: it bounds what recovery has to read again.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use tidelog_core::time::Now;
 
-pub use self::tokio::{TokioEnv, TokioListener, run_local};
+pub use self::tokio::{StopSignal, TokioEnv, TokioListener, run_local};
 
 /// What production code may ask of its runtime. All tasks of one `Env` run on one thread.
 pub trait Env: Clone + 'static {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use tidelog_core::time::{self, Now, Timestamp};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::Env;
 
@@ -27,6 +30,28 @@ pub struct TokioListener(Rc<TcpListener>);
 pub fn run_local<F: Future>(main: impl FnOnce(TokioEnv) -> F) -> io::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     Ok(runtime.block_on(main(TokioEnv { zero: Instant::now() })))
+}
+
+/// The signals by which a process is asked to end.
+#[derive(Debug)]
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Takes the signals over from the system, which would end the process.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one that comes.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 impl Env for TokioEnv {

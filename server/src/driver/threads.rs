@@ -1,0 +1,142 @@
+//! The two threads of the disk: one that executes jobs, one that syncs.
+//!
+//! Both end when the driver lets go of their mailboxes. A panic on either is an invariant broken with data at stake, so
+//! it ends the process: what is durable is on the disk, and recovery knows how to go on from there.
+
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Instant};
+
+use tidelog_core::{
+    ids::LogId,
+    log::{Disk, LogDir, SyncTicket},
+    message::Response,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    mailbox::{Letters, Mailbox, mailbox},
+    worker::{Ended, Order, Synced, Worker},
+};
+use crate::metrics::Metrics;
+
+type Tickets<D> = Vec<(LogId, SyncTicket<D>)>;
+
+/// Starts the threads over an open directory. Orders go into the mailbox; outcomes come out of the channel.
+pub(super) fn spawn<D>(
+    dir: LogDir<D>,
+    disk: D,
+    metrics: Arc<Metrics>,
+) -> io::Result<(Mailbox<Order<D>>, mpsc::UnboundedReceiver<Vec<Ended>>)>
+where
+    D: Disk + Send + 'static,
+    LogDir<D>: Send,
+    SyncTicket<D>: Send,
+{
+    let (orders, order_letters) = mailbox();
+    let (syncs, sync_letters) = mailbox();
+    // Without a bound of its own: an outcome for each job, and those are bounded where they are ordered.
+    let (ended, outcomes) = mpsc::unbounded_channel();
+    {
+        let disk = disk.clone();
+        let orders = orders.clone();
+        let metrics = Arc::clone(&metrics);
+        thread::Builder::new()
+            .name("tidelog-sync".to_owned())
+            .spawn(move || or_abort(move || sync_thread(&disk, &sync_letters, &orders, &metrics)))?;
+    }
+    let worker = Worker::new(dir, Arc::clone(&metrics));
+    thread::Builder::new().name("tidelog-disk".to_owned()).spawn(move || {
+        or_abort(move || disk_thread(worker, &disk, &order_letters, &syncs, &ended, &metrics));
+    })?;
+    Ok((orders, outcomes))
+}
+
+fn disk_thread<D: Disk>(
+    mut worker: Worker<D>,
+    disk: &D,
+    letters: &Letters<Order<D>>,
+    syncs: &Mailbox<Tickets<D>>,
+    ended: &mpsc::UnboundedSender<Vec<Ended>>,
+    metrics: &Metrics,
+) {
+    let mut orders = VecDeque::new();
+    while letters.take(&mut orders, !worker.has_steps()) {
+        for order in orders.drain(..) {
+            match order {
+                Order::Run { log, job, order } => worker.run(log, job, order),
+                Order::Read { mut response, reply } => {
+                    if !reply.is_closed() {
+                        worker.read(&mut response);
+                        // Nobody may be waiting any more.
+                        let _ = reply.send(Response::Fetch(response));
+                    }
+                }
+                Order::Synced(results) => worker.synced(results),
+                Order::Checkpoint => worker.checkpoint(),
+                Order::Quit => return,
+                Order::Close { done } => {
+                    // The driver may have given up waiting.
+                    let _ = done.send(worker.close());
+                    return;
+                }
+            }
+        }
+        if let Some((tickets, bytes)) = worker.begin_sync() {
+            if bytes <= INLINE_SYNC_BYTES_MAX {
+                // What is known already need not wait for it.
+                report(&mut worker, ended);
+                let results = run_tickets(disk, tickets, metrics);
+                worker.synced(results);
+            } else {
+                syncs.send(tickets);
+            }
+        }
+        report(&mut worker, ended);
+        if worker.step() {
+            report(&mut worker, ended);
+        }
+    }
+}
+
+fn report<D: Disk>(worker: &mut Worker<D>, ended: &mpsc::UnboundedSender<Vec<Ended>>) {
+    let outcomes = worker.take_ended();
+    if !outcomes.is_empty() {
+        // When the driver has gone, nobody waits for outcomes.
+        let _ = ended.send(outcomes);
+    }
+}
+
+fn sync_thread<D: Disk>(disk: &D, letters: &Letters<Tickets<D>>, orders: &Mailbox<Order<D>>, metrics: &Metrics) {
+    let mut groups = VecDeque::new();
+    while letters.take(&mut groups, true) {
+        for tickets in groups.drain(..) {
+            orders.send(Order::Synced(run_tickets(disk, tickets, metrics)));
+        }
+    }
+}
+
+fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> Vec<Synced<D>> {
+    let mut results = Vec::with_capacity(tickets.len());
+    for (log, ticket) in tickets {
+        let begun = Instant::now();
+        let result = ticket.run(disk);
+        metrics.sync_time.observe(begun.elapsed());
+        results.push(Synced { log, ticket, result });
+    }
+    results
+}
+
+fn or_abort(work: impl FnOnce()) {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    let _bomb = Bomb;
+    work();
+}
+
+/// Groups up to this size are synced by the worker itself.
+const INLINE_SYNC_BYTES_MAX: usize = 128 << 10;

@@ -1,0 +1,318 @@
+//! The disk worker: executes jobs on the logs, and decides when to sync them.
+//!
+//! ```text
+//!   core ──orders──▶ worker (owns LogDir) ──tickets──▶ sync thread
+//!     ▲                │    ▲                              │
+//!     └────outcomes────┘    └──────────results─────────────┘
+//! ```
+//!
+//! **Group commit.** An append that asks for durability is written at once and its outcome held. While a sync runs,
+//! further appends are written; the next sync covers them all. So the number of syncs follows the speed of the disk and
+//! not the number of requests. A small group is synced by the worker itself: handing it over would cost two wake-ups,
+//! and what arrives meanwhile could not be acknowledged any earlier. A large one goes to the sync thread, so that
+//! the next is copied into the page cache while the device works.
+//!
+//! **Order.** Jobs of one log begin in the order in which they came. Work in steps (recovery, compaction) lets
+//! others pass between two steps. What changes the log's end or takes it away waits until the log has no outcome held.
+//!
+//! The worker is plain code; the threads around it are in [`super::threads`].
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use tidelog_core::{
+    ids::{JobId, LogId},
+    log::{Disk, DiskError, Job, JobOutcome, LogDir, LogError, Step, SyncTicket},
+    message::{ErrorCode, FetchResponse, Records, Response},
+};
+use tokio::sync::oneshot;
+
+use crate::metrics::Metrics;
+
+/// What the worker is asked to do.
+pub(super) enum Order<D: Disk> {
+    /// Execute a job of the core.
+    Run { log: LogId, job: JobId, order: Job },
+    /// Read what a fetch response names, and send it on its way.
+    Read { response: FetchResponse, reply: oneshot::Sender<Response> },
+    /// A sync that was handed over has ended.
+    Synced(Vec<Synced<D>>),
+    /// Write the checkpoints, if anything was appended since the last ones.
+    Checkpoint,
+    /// The driver has gone without closing: end, as a crash would.
+    Quit,
+    /// Every log is closed: write the last checkpoints and the clean-shutdown marker, and end.
+    Close { done: oneshot::Sender<Result<(), LogError>> },
+}
+
+/// One log's sync and how it went.
+pub(super) struct Synced<D: Disk> {
+    pub(super) log: LogId,
+    pub(super) ticket: SyncTicket<D>,
+    pub(super) result: Result<(), DiskError>,
+}
+
+/// A job's outcome on its way to the core.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) log: LogId,
+    pub(super) job: JobId,
+    pub(super) outcome: Result<JobOutcome, LogError>,
+    /// Bytes of the job's batches.
+    pub(super) bytes: usize,
+}
+
+/// See the module.
+pub(super) struct Worker<D: Disk> {
+    dir: LogDir<D>,
+    logs: BTreeMap<LogId, LogJobs>,
+    /// Logs whose long work wants its next step.
+    long: VecDeque<LogId>,
+    /// Logs with outcomes that wait for a sync to begin, and the bytes of their batches.
+    unsynced: Vec<LogId>,
+    unsynced_bytes: usize,
+    /// A sync was handed over and has not come back.
+    is_syncing: bool,
+    /// Appended since the last checkpoint.
+    is_changed: bool,
+    ended: Vec<Ended>,
+    metrics: Arc<Metrics>,
+}
+
+/// The jobs of one log that are not over.
+#[derive(Default)]
+struct LogJobs {
+    /// Written; a sync has yet to begin.
+    written: Vec<Held>,
+    /// Written, and covered by the sync that runs.
+    in_sync: Vec<Held>,
+    /// Work in steps.
+    long: Option<Long>,
+    /// Not begun, behind one that has to wait.
+    blocked: VecDeque<(JobId, Job)>,
+}
+
+struct Held {
+    job: JobId,
+    outcome: JobOutcome,
+    bytes: usize,
+}
+
+struct Long {
+    job: JobId,
+    is_open: bool,
+}
+
+impl<D: Disk> Worker<D> {
+    pub(super) fn new(dir: LogDir<D>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            dir,
+            logs: BTreeMap::new(),
+            long: VecDeque::new(),
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            is_syncing: false,
+            is_changed: false,
+            ended: Vec::new(),
+            metrics,
+        }
+    }
+
+    /// Begins a job, or puts it behind those that it has to wait for.
+    pub(super) fn run(&mut self, log: LogId, job: JobId, order: Job) {
+        let jobs = self.logs.entry(log).or_default();
+        if jobs.blocked.is_empty() && !jobs.must_wait(&order) {
+            self.begin(log, job, order);
+        } else {
+            jobs.blocked.push_back((job, order));
+        }
+    }
+
+    /// Takes the next step of long work. False when there is none.
+    pub(super) fn step(&mut self) -> bool {
+        let Some(log) = self.long.pop_front() else { return false };
+        let step = self.dir.resume(log);
+        let long = self.logs.get_mut(&log).and_then(|jobs| jobs.long.take());
+        let Long { job, is_open } = long.expect("a log in the queue of long work has some");
+        self.stepped(log, job, 0, is_open, step);
+        self.unblock(log);
+        true
+    }
+
+    /// Is there long work to go on with?
+    pub(super) fn has_steps(&self) -> bool {
+        !self.long.is_empty()
+    }
+
+    /// The tickets of a sync over all that was written, if one is due and none is running; the caller runs them
+    /// and brings them back to [`Self::synced`].
+    pub(super) fn begin_sync(&mut self) -> Option<(Vec<(LogId, SyncTicket<D>)>, usize)> {
+        if self.is_syncing || self.unsynced.is_empty() {
+            return None;
+        }
+        self.is_syncing = true;
+        let mut tickets = Vec::with_capacity(self.unsynced.len());
+        for log in self.unsynced.drain(..) {
+            let jobs = self.logs.get_mut(&log).expect("a log with outcomes held is known");
+            debug_assert!(jobs.in_sync.is_empty(), "one sync at a time");
+            std::mem::swap(&mut jobs.written, &mut jobs.in_sync);
+            tickets.push((log, self.dir.begin_sync(log)));
+        }
+        Some((tickets, std::mem::take(&mut self.unsynced_bytes)))
+    }
+
+    /// A sync has ended: what it covered is durable, or the directory is lost.
+    pub(super) fn synced(&mut self, results: Vec<Synced<D>>) {
+        assert!(self.is_syncing, "a sync ends that was never begun");
+        self.is_syncing = false;
+        let mut lost = None;
+        for Synced { log, ticket, result } in results {
+            let durable = self.dir.synced(log, ticket, result);
+            let jobs = self.logs.get_mut(&log).expect("a log with outcomes held is known");
+            for Held { job, outcome, bytes } in std::mem::take(&mut jobs.in_sync) {
+                let outcome = durable.clone().map(|_| outcome);
+                self.ended.push(Ended { log, job, outcome, bytes });
+            }
+            lost = lost.or(durable.err());
+            self.unblock(log);
+        }
+        if let Some(error) = lost {
+            self.fail_written(&error);
+        }
+    }
+
+    /// Reads what a fetch response names into it.
+    pub(super) fn read(&mut self, response: &mut FetchResponse) {
+        for partition in &mut response.partitions {
+            let Records::Log(order) = &partition.records else { continue };
+            partition.records = match self.dir.read(order) {
+                Ok(bytes) if bytes.is_empty() => Records::Empty,
+                Ok(bytes) => {
+                    self.metrics.cold_read_bytes.add(bytes.len() as u64);
+                    Records::Bytes(bytes)
+                }
+                Err(error) => {
+                    partition.error = read_error(&error);
+                    tracing::error!(%error, topic = ?partition.topic, partition = %partition.partition, "cannot read");
+                    Records::Empty
+                }
+            };
+        }
+    }
+
+    /// Writes the checkpoints if anything was appended since the last ones.
+    pub(super) fn checkpoint(&mut self) {
+        if !std::mem::take(&mut self.is_changed) {
+            return;
+        }
+        let begun = Instant::now();
+        match self.dir.checkpoint() {
+            Ok(()) => tracing::debug!(took = ?begun.elapsed(), "checkpoint"),
+            // The older checkpoint stays; recovery would read a little more.
+            Err(error) => {
+                self.is_changed = true;
+                tracing::warn!(%error, "cannot write the checkpoints");
+            }
+        }
+    }
+
+    /// The last thing done to a directory.
+    pub(super) fn close(self) -> Result<(), LogError> {
+        self.dir.close()
+    }
+
+    /// Outcomes since the last call.
+    pub(super) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn begin(&mut self, log: LogId, job: JobId, order: Job) {
+        let is_open = matches!(order, Job::Open { .. });
+        let bytes = append_bytes(&order);
+        self.is_changed |=
+            !matches!(order, Job::Read { .. } | Job::FindTimestamp { .. } | Job::FindMaxTimestamp { .. });
+        let step = self.dir.execute(log, order);
+        self.stepped(log, job, bytes, is_open, step);
+    }
+
+    fn stepped(&mut self, log: LogId, job: JobId, bytes: usize, is_open: bool, step: Step) {
+        match step {
+            Step::Done(outcome) => self.ended.push(Ended { log, job, outcome, bytes }),
+            Step::Sync(outcome) => {
+                let jobs = self.logs.entry(log).or_default();
+                if jobs.written.is_empty() {
+                    self.unsynced.push(log);
+                }
+                jobs.written.push(Held { job, outcome, bytes });
+                self.unsynced_bytes += bytes;
+            }
+            Step::Again => {
+                let jobs = self.logs.entry(log).or_default();
+                debug_assert!(jobs.long.is_none(), "one piece of long work per log");
+                jobs.long = Some(Long { job, is_open });
+                self.long.push_back(log);
+            }
+        }
+    }
+
+    /// Begins what waited, as far as it need not wait any longer.
+    fn unblock(&mut self, log: LogId) {
+        while let Some(jobs) = self.logs.get_mut(&log)
+            && let Some((_, order)) = jobs.blocked.front()
+            && !jobs.must_wait(order)
+            && let Some((job, order)) = jobs.blocked.pop_front()
+        {
+            self.begin(log, job, order);
+        }
+        if self.logs.get(&log).is_some_and(LogJobs::is_idle) {
+            self.logs.remove(&log);
+        }
+    }
+
+    /// The directory is lost, so no sync will come for what is written.
+    fn fail_written(&mut self, error: &LogError) {
+        self.unsynced_bytes = 0;
+        for log in std::mem::take(&mut self.unsynced) {
+            let jobs = self.logs.get_mut(&log).expect("a log with outcomes held is known");
+            for Held { job, bytes, .. } in std::mem::take(&mut jobs.written) {
+                self.ended.push(Ended { log, job, outcome: Err(error.clone()), bytes });
+            }
+            self.unblock(log);
+        }
+    }
+}
+
+impl LogJobs {
+    fn must_wait(&self, order: &Job) -> bool {
+        let has_held = !self.written.is_empty() || !self.in_sync.is_empty();
+        match (&self.long, order) {
+            (Some(long), Job::Clean { .. } | Job::Open { .. }) => long.is_open || matches!(order, Job::Clean { .. }),
+            (Some(long), _) if long.is_open => true,
+            (_, Job::Truncate { .. } | Job::Close | Job::Delete | Job::Open { .. }) => has_held,
+            _ => false,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.written.is_empty() && self.in_sync.is_empty() && self.long.is_none() && self.blocked.is_empty()
+    }
+}
+
+/// Bytes of the batches that a job appends.
+pub(super) fn append_bytes(order: &Job) -> usize {
+    match order {
+        Job::Append { batches, .. } => batches.iter().map(tidelog_core::record::Batch::size).sum(),
+        _ => 0,
+    }
+}
+
+fn read_error(error: &LogError) -> ErrorCode {
+    match error {
+        LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        LogError::NotOpen => ErrorCode::NotLeaderOrFollower,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}
