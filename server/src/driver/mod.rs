@@ -18,8 +18,10 @@
 
 mod handle;
 mod mailbox;
-mod threads;
 mod worker;
+mod threads;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -33,12 +35,12 @@ use tidelog_core::{
     node::Node,
     time::Instant,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub use self::handle::{NodeHandle, Stopped};
 use self::{
     handle::{Call, Calls},
-    mailbox::Mailbox,
+    threads::DiskThreads,
     worker::{Ended, Order, append_bytes},
 };
 use crate::{env::Env, listener::Stop, metrics::Metrics};
@@ -84,18 +86,6 @@ struct Pending {
     _share: Option<OwnedSemaphorePermit>,
 }
 
-/// The mailbox of the disk thread. When it goes, the threads end.
-struct DiskThreads<D: Disk> {
-    orders: Mailbox<Order<D>>,
-    outcomes: mpsc::UnboundedReceiver<Vec<Ended>>,
-}
-
-impl<D: Disk> Drop for DiskThreads<D> {
-    fn drop(&mut self) {
-        self.orders.send(Order::Quit);
-    }
-}
-
 impl<E: Env, D: Disk> Driver<E, D> {
     /// A driver of the node `id` over an open data directory, and the handle that leads to it. `disk` is the
     /// directory's own.
@@ -112,14 +102,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
         LogDir<D>: Send,
         SyncTicket<D>: Send,
     {
-        let (orders, outcomes) = threads::spawn(dir, disk, Arc::clone(&metrics))?;
+        let disk = threads::spawn(dir, disk, Arc::clone(&metrics))?;
         let (handle, calls) = NodeHandle::new(id, Arc::clone(&metrics));
         let driver = Self {
             env,
             node,
             calls,
             pending: BTreeMap::new(),
-            disk: DiskThreads { orders, outcomes },
+            disk,
             orders: Vec::new(),
             append_bytes_in_flight: 0,
             jobs_in_flight: 0,

@@ -3,7 +3,13 @@
 //! Both end when the driver lets go of their mailboxes. A panic on either is an invariant broken with data at stake, so
 //! it ends the process: what is durable is on the disk, and recovery knows how to go on from there.
 
-use std::{collections::VecDeque, io, sync::Arc, thread, time::Instant};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
 
 use tidelog_core::{
     ids::LogId,
@@ -20,12 +26,27 @@ use crate::metrics::Metrics;
 
 type Tickets<D> = Vec<(LogId, SyncTicket<D>)>;
 
-/// Starts the threads over an open directory. Orders go into the mailbox; outcomes come out of the channel.
-pub(super) fn spawn<D>(
-    dir: LogDir<D>,
-    disk: D,
-    metrics: Arc<Metrics>,
-) -> io::Result<(Mailbox<Order<D>>, mpsc::UnboundedReceiver<Vec<Ended>>)>
+/// The running threads. Dropping them ends them after what they are at, without closing the directory.
+pub(super) struct DiskThreads<D: Disk> {
+    /// What the disk thread is to do.
+    pub(super) orders: Mailbox<Order<D>>,
+    /// What became of it.
+    pub(super) outcomes: mpsc::UnboundedReceiver<Vec<Ended>>,
+    threads: [Option<JoinHandle<()>>; 2],
+}
+
+impl<D: Disk> Drop for DiskThreads<D> {
+    fn drop(&mut self) {
+        self.orders.send(Order::Quit);
+        for thread in self.threads.iter_mut().filter_map(Option::take) {
+            // A panic there has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the threads over an open directory.
+pub(super) fn spawn<D>(dir: LogDir<D>, disk: D, metrics: Arc<Metrics>) -> io::Result<DiskThreads<D>>
 where
     D: Disk + Send + 'static,
     LogDir<D>: Send,
@@ -35,19 +56,19 @@ where
     let (syncs, sync_letters) = mailbox();
     // Without a bound of its own: an outcome for each job, and those are bounded where they are ordered.
     let (ended, outcomes) = mpsc::unbounded_channel();
-    {
+    let syncing = {
         let disk = disk.clone();
         let orders = orders.clone();
         let metrics = Arc::clone(&metrics);
         thread::Builder::new()
             .name("tidelog-sync".to_owned())
-            .spawn(move || or_abort(move || sync_thread(&disk, &sync_letters, &orders, &metrics)))?;
-    }
+            .spawn(move || or_abort(move || sync_thread(&disk, &sync_letters, &orders, &metrics)))?
+    };
     let worker = Worker::new(dir, Arc::clone(&metrics));
-    thread::Builder::new().name("tidelog-disk".to_owned()).spawn(move || {
+    let working = thread::Builder::new().name("tidelog-disk".to_owned()).spawn(move || {
         or_abort(move || disk_thread(worker, &disk, &order_letters, &syncs, &ended, &metrics));
     })?;
-    Ok((orders, outcomes))
+    Ok(DiskThreads { orders, outcomes, threads: [Some(working), Some(syncing)] })
 }
 
 fn disk_thread<D: Disk>(
