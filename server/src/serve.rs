@@ -51,16 +51,16 @@ pub struct ServeError {
     pub exit_code: u8,
 }
 
-/// Exit codes of `tidelog serve`.
+/// Exit codes of `tidelog serve`; those between are the other verbs'.
 pub mod exit {
     /// Something went wrong that no other code names.
     pub const FAILED: u8 = 1;
     /// A flag or a setting is wrong.
     pub const CONFIG: u8 = 2;
     /// The data directory cannot be used: not ours, another format, in use, unreadable, damaged.
-    pub const DATA: u8 = 3;
+    pub const DATA: u8 = 6;
     /// An address cannot be listened on.
-    pub const LISTEN: u8 = 4;
+    pub const LISTEN: u8 = 7;
 }
 
 impl ServeError {
@@ -149,13 +149,14 @@ where
 {
     let DataDirectory { disk, logs, state, seed } = directory;
     let id = state.identity.node;
+    let cluster_id = state.identity.cluster_id.clone();
     tracing::info!(node = %id, data = %settings.data.display(), clean = state.clean, "opening the logs");
     let node = Node::new(node_config(settings, &state), state, seed);
     let (driver, handle) = Driver::new(env.clone(), id, node, logs, disk, Arc::new(Metrics::default()))
         .map_err(|error| ServeError::new(exit::FAILED, format!("cannot start a thread: {error}"), ""))?;
     let (switch, stop) = Stop::new();
     let driving = driver.run(stop.clone());
-    let serving = serve_clients(env, settings, sockets, handle, stop, switch, signal);
+    let serving = serve_clients(env, settings, cluster_id, sockets, handle, stop, switch, signal);
     let (driven, ()) = tokio::join!(driving, serving);
     driven.map_err(|error| match error {
         DriverError::Halted(reason) => ServeError::new(
@@ -180,6 +181,7 @@ where
 async fn serve_clients<E: Env>(
     env: &E,
     settings: &Settings,
+    cluster_id: String,
     sockets: Sockets<E>,
     mut handle: NodeHandle,
     stop: Stop,
@@ -202,11 +204,15 @@ async fn serve_clients<E: Env>(
         tracing::info!("{line}");
         // For whoever started the process and chose port 0. That nobody reads it is no error.
         let _ = writeln!(io::stdout(), "{line}");
-        let shared = Arc::new(kafka::Shared::new(handle.id(), settings.data.display().to_string()));
+        let log_dir = settings.data.display().to_string();
+        let shared = Arc::new(native::Shared::new(handle.id(), cluster_id, log_dir.clone()));
+        let native_connection =
+            move |context, stream, peer| native::connection(Arc::clone(&shared), context, stream, peer);
+        env.spawn_local(accept_all(native, sockets.native.0, native_connection));
+        let shared = Arc::new(kafka::Shared::new(handle.id(), log_dir));
         let kafka_connection =
             move |context, stream, peer| kafka::connection(Arc::clone(&shared), context, stream, peer);
         env.spawn_local(accept_all(kafka, sockets.kafka.0, kafka_connection));
-        env.spawn_local(accept_all(native, sockets.native.0, native::connection::<E>));
         Ok::<_, Stopped>(())
     };
     let mut signal = std::pin::pin!(signal);

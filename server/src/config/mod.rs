@@ -65,7 +65,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise_native: Option<String>,
     /// This node's id, fixed when the data directory is formatted [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub node_id: Option<i32>,
     /// Where the node stands, for the placement of replicas
     #[arg(long, value_name = "NAME")]
@@ -74,10 +74,10 @@ pub struct ServeFlags {
     #[arg(long, value_name = "BOOL")]
     pub auto_create_topics: Option<bool>,
     /// Partitions of a topic that does not say [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub partitions: Option<i32>,
     /// Replicas of a topic that does not say [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub replicas: Option<i16>,
     /// How long records are kept, such as 7d or unlimited [default: 7d]
     #[arg(long, value_name = "TIME")]
@@ -215,8 +215,8 @@ impl Settings {
             kafka: flags.kafka.or(file.listeners.kafka).unwrap_or_else(|| "127.0.0.1:9092".to_owned()),
             native: flags.native.or(file.listeners.native).unwrap_or_else(|| "127.0.0.1:9192".to_owned()),
             http: flags.http.or(file.listeners.http).unwrap_or_else(|| "127.0.0.1:9292".to_owned()),
-            advertise_kafka: address("advertised kafka address", flags.advertise_kafka.or(file.advertised.kafka))?,
-            advertise_native: address("advertised native address", flags.advertise_native.or(file.advertised.native))?,
+            advertise_kafka: address("--advertise-kafka", flags.advertise_kafka.or(file.advertised.kafka))?,
+            advertise_native: address("--advertise-native", flags.advertise_native.or(file.advertised.native))?,
             node_id: flags.node_id.or(file.node_id),
             rack: flags.rack.or(file.rack),
             auto_create_topics: flags.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
@@ -237,9 +237,6 @@ impl Settings {
                 hint: "such as info, debug, or info,tidelog_server::driver=debug".to_owned(),
             })?,
         };
-        for (name, bind) in [("kafka", &settings.kafka), ("native", &settings.native), ("http", &settings.http)] {
-            address(&format!("{name} listener address"), Some(bind.clone()))?;
-        }
         let in_range = |name: &str, value: i64, least: i64, most: i64| {
             if (least..=most).contains(&value) {
                 return Ok(());
@@ -249,11 +246,11 @@ impl Settings {
                 hint: format!("choose from {least} to {most}"),
             })
         };
-        in_range("node id", settings.node_id.unwrap_or(1).into(), 0, i32::MAX.into())?;
-        in_range("partitions", settings.partitions.into(), 1, PARTITIONS_MAX)?;
-        in_range("replicas", settings.replicas.into(), 1, i16::MAX.into())?;
+        in_range("--node-id", settings.node_id.unwrap_or(1).into(), 0, i32::MAX.into())?;
+        in_range("--partitions", settings.partitions.into(), 1, PARTITIONS_MAX)?;
+        in_range("--replicas", settings.replicas.into(), 1, i16::MAX.into())?;
         in_range(
-            "segment size",
+            "--segment-size",
             i64::try_from(settings.segment_bytes).unwrap_or(i64::MAX),
             SEGMENT_BYTES_MIN,
             i32::MAX.into(),
@@ -278,13 +275,13 @@ impl HostPort {
     }
 }
 
-fn address(what: &str, text: Option<String>) -> Result<Option<HostPort>, ConfigError> {
+fn address(flag: &str, text: Option<String>) -> Result<Option<HostPort>, ConfigError> {
     let Some(text) = text else { return Ok(None) };
     match HostPort::parse(&text) {
         Some(address) => Ok(Some(address)),
         None => Err(ConfigError {
-            message: format!("\"{text}\" is not a {what}"),
-            hint: "give host:port, such as 127.0.0.1:9092 or [::1]:9092".to_owned(),
+            message: format!("\"{text}\" is not a host and port, as {flag} wants"),
+            hint: "such as log1.example.org:9092 or [::1]:9092".to_owned(),
         }),
     }
 }
@@ -379,11 +376,11 @@ mod tests {
         let error = load("\n[topics]\nretention = \"7 weeks\"").expect_err("no such unit");
         assert_eq!(error.message, "tidelog.toml:3: \"7 weeks\" is not a time such as 7d, 12h, 30m, 10s or 250ms");
         let error = load("[topics]\npartitions = 0").expect_err("out of range");
-        assert_eq!(error.message, "partitions cannot be 0");
+        assert_eq!(error.message, "--partitions cannot be 0");
         let error = load("data = ").expect_err("not TOML");
         assert!(error.message.starts_with("tidelog.toml:1: "), "{}", error.message);
-        let error = load("[listeners]\nkafka = \"9092\"").expect_err("no host");
-        assert_eq!(error.message, "\"9092\" is not a kafka listener address");
+        let error = load("[advertised]\nkafka = \"9092\"").expect_err("no host");
+        assert_eq!(error.message, "\"9092\" is not a host and port, as --advertise-kafka wants");
     }
 
     #[test]
