@@ -14,7 +14,7 @@ use crate::{
 };
 
 const USAGE: &str = "\
-usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--json]
+usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--disk] [--json]
        tidelog-sim sweep --seeds A..B [--profile NAME] [--jobs N] [--budget SECONDS] [--meta-every N] [--marks] [--set KNOB=VALUE]... [--json]
        tidelog-sim meta --seed N | --seeds A..B [--set KNOB=VALUE]...
        tidelog-sim mutants --seeds A..B [--only ID]... [--jobs N] [--json]
@@ -31,6 +31,7 @@ struct Args {
     meta_every: u64,
     json: bool,
     trace: bool,
+    disk: bool,
     marks: bool,
     profile: Option<String>,
 }
@@ -107,6 +108,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
             "--meta-every" => parsed.meta_every = number(value()?)?,
             "--profile" => parsed.profile = Some(value()?.clone()),
             "--json" => parsed.json = true,
+            "--disk" => parsed.disk = true,
             "--trace" => parsed.trace = true,
             "--marks" => parsed.marks = true,
             other => return Err(format!("there is no flag {other}")),
@@ -133,6 +135,11 @@ fn run_one(args: &Args) -> Result<u8, String> {
     let begun = Instant::now();
     let outcome = run::run(seed, &config, true);
     let style = if args.json { Style::Json } else { Style::Text };
+    if args.disk {
+        for line in &outcome.dump {
+            println_line(line);
+        }
+    }
     if args.trace {
         for line in &outcome.lines {
             println_line(line);

@@ -54,6 +54,8 @@ pub struct Outcome {
     pub seen: usize,
     /// The last lines, if they were recorded.
     pub lines: Vec<String>,
+    /// What the files hold at the end.
+    pub dump: Vec<String>,
     /// The marks of every log at the end.
     pub states: Vec<String>,
 }
@@ -115,6 +117,7 @@ pub fn run(seed: u64, config: &Config, record: bool) -> Outcome {
         counts: world.tally.counts(),
         sends: world.oracle.history.sends.len(),
         seen: world.oracle.history.polls.iter().map(|poll| poll.seen.len()).sum(),
+        dump: if record { world.dump() } else { Vec::new() },
         lines: world.trace.lines().map(str::to_owned).collect(),
         states: if record { world.state_lines() } else { Vec::new() },
     }

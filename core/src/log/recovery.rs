@@ -183,7 +183,9 @@ impl<D: Disk> Opening<D> {
     /// After a crash: finds where to begin, and the state as of there.
     fn prepare_scan(&mut self, recovery_point: Offset) -> Result<(), LogError> {
         let log = &mut self.log;
-        let first = log.segment_of(recovery_point);
+        // Where the point is a segment's base, the one before it was sealed after it was vouched for: the last entry
+        // of its time index may be missing.
+        let first = log.segment_of(Offset((recovery_point.0 - 1).max(0)));
         self.first_scanned = first;
         self.waiting = log.segments.split_off(first + 1).into();
         let segment = log.segments.last_mut().expect("there is a segment");

@@ -326,7 +326,8 @@ impl<D: Disk> Log<D> {
             self.durable_end = self.end;
             return Ok(());
         }
-        let from = self.segment_of(self.recovery_point);
+        // The segment that ends at the point may have been sealed since: its indexes have grown.
+        let from = self.segment_of(Offset((self.recovery_point.0 - 1).max(0)));
         for segment in &mut self.segments[from..] {
             segment.flush_indexes(&self.at, true)?;
             segment.sync_indexes(&self.at)?;

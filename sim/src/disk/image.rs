@@ -220,7 +220,8 @@ impl Image {
         }
         let len = match random.below(4) {
             0 => base,
-            1 if self.len > base => random.between(base, self.len),
+            // File systems note a new length when they have written pages or sectors, not bytes.
+            1 if self.len > base => (random.between(base, self.len) / SECTOR as u64 * SECTOR as u64).max(base),
             _ => self.len.max(base),
         };
         let (mut bare, mut any) = (false, false);
