@@ -21,7 +21,7 @@ mod map;
 mod swap;
 mod transactions;
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 use super::{Disk, LogError, names, segment::Segment, store::Log, walk::Walk};
 use crate::{limits, mutant, offset::Offset, record::Batch, time::Timestamp};
@@ -347,19 +347,26 @@ fn index_of<D: Disk>(log: &Log<D>, base: Offset) -> usize {
     log.segments.binary_search_by_key(&base, |s| s.base).expect("the step began by looking for its segments")
 }
 
-/// The batches of one step with their positions, and whether they are the segment's last.
+/// The batches of one step with their positions, and whether they are the segment's last. Segments below the recovery
+/// point were not looked at when the log was opened, so that damage may be met here for the first time.
 fn read_batches<D: Disk>(log: &mut Log<D>, index: usize, from: u64) -> Result<(Vec<(u64, Batch)>, bool), LogError> {
+    let end = log.segment_end(index);
     let at = &log.at;
     let segment = &mut log.segments[index];
     let (file, size) = (segment.file(at)?, segment.size);
     let path = || at.segment(segment.base, names::LOG);
     let mut walk = Walk::batches(&at.disk, &file, from, size);
     let mut batches = Vec::new();
+    let mut next = segment.base;
     while walk.position() < (from + limits::CLEAN_STEP_BYTES).min(size) {
-        match walk.next_batch().map_err(|e| e.in_file(path))? {
-            Some(found) => batches.push(found),
-            None => break,
+        let Some((position, batch)) = walk.next_batch().map_err(|e| e.in_file(path))? else { break };
+        let header = batch.header();
+        if header.base_offset < next || header.next_offset() > end {
+            let reason = format!("a batch of offset {} where {next} to {end} are due", header.base_offset);
+            return Err(LogError::Corrupt { file: path(), position, reason });
         }
+        next = header.next_offset();
+        batches.push((position, batch));
     }
     Ok((batches, walk.position() >= size))
 }

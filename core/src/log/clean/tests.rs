@@ -436,6 +436,20 @@ fn records_without_a_key_go_and_unreadable_batches_stay() {
 }
 
 #[test]
+fn batches_outside_their_segment_are_damage() {
+    let mut rig = Rig::new(&config());
+    rig.put(&[("a", Some("1"))]);
+    rig.roll();
+    rig.put(&[("a", Some("2"))]);
+    rig.roll();
+    // The second segment's batch in the first one's file as well: right in itself, but not there.
+    let second = rig.disk.content(&rig.log.at.segment(Offset(1), names::LOG)).expect("it is there");
+    rig.log.segments[0].size += second.len() as u64;
+    rig.disk.damage(&rig.log.at.segment(Offset(0), names::LOG), |bytes| bytes.extend_from_slice(&second));
+    assert!(matches!(rig.clean(0), Err(LogError::Corrupt { .. })));
+}
+
+#[test]
 fn a_full_map_cleans_what_it_knows_and_the_next_round_goes_on() {
     let mut rig = Rig::new(&LogConfig { segment_bytes: 1 << 20, ..config() });
     let mut latest = BTreeMap::new();
