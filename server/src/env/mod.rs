@@ -4,6 +4,8 @@
 //! production ([`TokioEnv`]) and on a simulated network and clock in tests. Channels (`tokio::sync`) and the I/O
 //! traits are free for all: they are plain code without a runtime of their own.
 
+#[cfg(test)]
+mod pipes;
 mod tokio;
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
@@ -11,6 +13,8 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use tidelog_core::time::Now;
 
+#[cfg(test)]
+pub(crate) use self::pipes::Pipes;
 pub use self::tokio::{StopSignal, TokioEnv, TokioListener, run_local};
 
 /// What production code may ask of its runtime. All tasks of one `Env` run on one thread.

@@ -44,7 +44,7 @@ use super::{
 use crate::{
     driver::Stopped,
     env::{Env, within},
-    listener::Context,
+    listener::{Context, HostPort, Stop},
 };
 
 /// Bytes in flight are counted in these.
@@ -93,9 +93,30 @@ pub(super) enum ConnectionError {
 
 /// Serves one connection until its peer goes, breaks the protocol, is idle for too long, or the node stops.
 pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream: E::Stream, peer: SocketAddr) {
+    let Context { env, node, stop, advertised, .. } = context;
+    let ask = |request| -> Call {
+        let node = node.clone();
+        Box::pin(async move { node.call(request).await })
+    };
+    serve(&shared, &env, &ask, &stop, &advertised, stream, peer).await;
+}
+
+/// The same with any node that can be asked.
+pub(super) async fn serve<E: Env>(
+    shared: &Shared,
+    env: &E,
+    ask: &dyn Fn(Request) -> Call,
+    stop: &Stop,
+    advertised: &HostPort,
+    stream: E::Stream,
+    peer: SocketAddr,
+) {
     let connection = Connection {
-        shared: &shared,
-        context: &context,
+        shared,
+        env,
+        ask,
+        stop,
+        advertised,
         requests: Semaphore::new(NATIVE_REQUESTS_IN_FLIGHT_MAX),
         fetches: Semaphore::new(NATIVE_FETCHES_IN_FLIGHT_MAX),
         bytes: Semaphore::new(CONNECTION_BYTES_IN_FLIGHT_MAX / BYTES_UNIT),
@@ -112,7 +133,11 @@ pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream
 
 struct Connection<'a, E: Env> {
     shared: &'a Shared,
-    context: &'a Context<E>,
+    env: &'a E,
+    /// The way to the node.
+    ask: &'a dyn Fn(Request) -> Call,
+    stop: &'a Stop,
+    advertised: &'a HostPort,
     /// One permit for each request under way.
     requests: Semaphore,
     /// One permit more for each of them that is a fetch.
@@ -146,7 +171,8 @@ enum Kind {
     Other,
 }
 
-type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
+/// A question to the node under way. Dropping it abandons the question.
+pub(super) type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
 
 /// Given back when the answer has been written.
 struct Permits<'a> {
@@ -177,7 +203,7 @@ impl<'a, E: Env> Connection<'a, E> {
     async fn run(&self, stream: E::Stream) -> Result<(), ConnectionError> {
         let (input, mut output) = tokio::io::split(stream);
         let mut input = Input::new(input);
-        let greeting = within(&self.context.env, GREETING_MAX, self.greet(&mut input, &mut output)).await;
+        let greeting = within(self.env, GREETING_MAX, self.greet(&mut input, &mut output)).await;
         if !greeting.ok_or(ConnectionError::GreetingLate)?? {
             return Ok(());
         }
@@ -188,7 +214,7 @@ impl<'a, E: Env> Connection<'a, E> {
             ended = &mut writing => return ended,
         }
         // No more requests. What is under way is seen through, but for fetches.
-        within(&self.context.env, DRAIN_MAX, writing).await.unwrap_or(Ok(()))
+        within(self.env, DRAIN_MAX, writing).await.unwrap_or(Ok(()))
     }
 
     /// Exchanges preambles and greetings; false when the peer went before it said anything.
@@ -197,7 +223,7 @@ impl<'a, E: Env> Connection<'a, E> {
         input: &mut Input<impl AsyncRead + Unpin>,
         half: &mut (impl AsyncWrite + Unpin),
     ) -> Result<bool, ConnectionError> {
-        let env = &self.context.env;
+        let env = self.env;
         if !input.preamble(env).await? {
             return Ok(false);
         }
@@ -238,13 +264,13 @@ impl<'a, E: Env> Connection<'a, E> {
         mut input: Input<impl AsyncRead + Unpin>,
         pending: mpsc::Sender<Pending<'a>>,
     ) -> Result<(), ConnectionError> {
-        let mut stop = self.context.stop.clone();
+        let mut stop = self.stop.clone();
         loop {
             let request = self.requests.acquire().await.expect("never closed");
             let next = tokio::select! {
                 biased;
                 () = stop.requested() => return Ok(()),
-                next = input.frame(&self.context.env) => next?,
+                next = input.frame(self.env) => next?,
             };
             let frame = match next {
                 Next::Came(frame) => frame,
@@ -296,8 +322,7 @@ impl<'a, E: Env> Connection<'a, E> {
     /// Hands a request to the node. The call is polled once here, so that requests reach the node in the order in
     /// which they came; the writer waits for the rest.
     async fn ask(&self, request: Request) -> Result<Answer, ConnectionError> {
-        let node = self.context.node.clone();
-        let mut call: Call = Box::pin(async move { node.call(request).await });
+        let mut call = (self.ask)(request);
         match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
             Poll::Ready(response) => Ok(Answer::Known(FromNode::Response(response?))),
             Poll::Pending => Ok(Answer::Awaited(call)),
@@ -347,7 +372,7 @@ impl<'a, E: Env> Connection<'a, E> {
                     .await;
                 }
             }
-            output.write_all(&self.context.env, &mut half).await?;
+            output.write_all(self.env, &mut half).await?;
         }
         Ok(())
     }
@@ -364,7 +389,7 @@ impl<'a, E: Env> Connection<'a, E> {
     fn surroundings(&self, message: &FromNode) -> Surroundings {
         let endpoints = |brokers: &[BrokerInfo]| {
             let is_here = brokers.iter().any(|broker| broker.node == self.shared.node);
-            let advertised = &self.context.advertised;
+            let advertised = self.advertised;
             let endpoint = Endpoint { host: advertised.host.clone(), port: advertised.port };
             is_here.then_some((self.shared.node, endpoint)).into_iter().collect()
         };
@@ -397,7 +422,7 @@ fn refusal(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> FromNode 
 }
 
 /// What a client calls itself, fit for a log: short, and without anything that could forge a line of it.
-fn sanitised(software: &str) -> String {
+pub(super) fn sanitised(software: &str) -> String {
     let harmless = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     software.chars().take(SOFTWARE_CHARS_MAX).map(harmless).collect()
 }

@@ -14,6 +14,8 @@
 mod connection;
 mod input;
 mod output;
+#[cfg(test)]
+mod tests;
 
 use tidelog_core::ids::NodeId;
 

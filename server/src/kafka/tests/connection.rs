@@ -1,12 +1,12 @@
 //! One connection over a pipe, with a node that answers when the test says so.
 
-use std::{cell::Cell, future::Future, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use tidelog_core::{
     ids::{ProducerEpoch, ProducerId},
     message::*,
     offset::Offset,
-    time::{Now, Timestamp},
+    time::Timestamp,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -22,46 +22,9 @@ use super::{
 };
 use crate::{
     driver::Stopped,
-    env::Env,
+    env::Pipes,
     listener::{HostPort, Stop},
 };
-
-/// Pipes for sockets, tokio's paused clock for time.
-#[derive(Clone)]
-struct Pipes;
-
-impl Env for Pipes {
-    type Stream = DuplexStream;
-    type Listener = ();
-
-    async fn listen(&self, _: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn local_address(&self, (): &()) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn accept(&self, (): &()) -> io::Result<(DuplexStream, SocketAddr)> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn connect(&self, _: &str) -> io::Result<DuplexStream> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn sleep(&self, span: Duration) {
-        tokio::time::sleep(span).await;
-    }
-
-    fn spawn_local(&self, task: impl Future<Output = ()> + 'static) {
-        tokio::task::spawn_local(task);
-    }
-
-    fn now(&self) -> Now {
-        Now { mono: Instant::ZERO, wall: Timestamp(0) }
-    }
-}
 
 type Question = (Request, oneshot::Sender<Response>);
 
