@@ -135,7 +135,10 @@ fn starts(session: &Session, args: &ConsumeArgs, partitions: &[i32]) -> Result<B
     let spec = match args.from {
         From::Earliest => OffsetSpec::Earliest,
         From::Latest => OffsetSpec::Latest,
-        From::Offset(offset) => return Ok(partitions.iter().map(|&p| (p, StartAt::Offset(offset))).collect()),
+        From::Offset(offset) => {
+            in_range(session, args, partitions, offset)?;
+            return Ok(partitions.iter().map(|&p| (p, StartAt::Offset(offset))).collect());
+        }
         From::Time(time) => OffsetSpec::At(time),
         From::Ago(span) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -154,6 +157,21 @@ fn starts(session: &Session, args: &ConsumeArgs, partitions: &[i32]) -> Result<B
         offset => (partition, StartAt::Offset(offset)),
     };
     Ok(found.into_iter().map(start).collect())
+}
+
+/// An offset that a partition does not have is the user's to choose anew.
+fn in_range(session: &Session, args: &ConsumeArgs, partitions: &[i32], offset: Offset) -> Result<(), CliError> {
+    let begins = offsets(session, args, partitions, OffsetSpec::Earliest)?;
+    let ends = offsets(session, args, partitions, OffsetSpec::Latest)?;
+    for ((partition, begin), end) in begins.iter().zip(ends.values()) {
+        if offset < *begin || offset > *end {
+            let place = format!("{} partition {partition}", named(&args.topic));
+            let message = format!("offset {offset} is out of range: {place} begins at {begin} and ends at {end}");
+            let hint = "--partition names one; `tidelog topic describe` shows where each begins and ends";
+            return Err(CliError::new(Exit::Failed, message).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 fn offsets(

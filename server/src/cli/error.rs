@@ -17,6 +17,8 @@ pub(super) enum Exit {
     NotFound = 4,
     /// It did not happen in time; it may still happen.
     TimedOut = 5,
+    /// Files that are damaged, or not tidelog's.
+    Data = 6,
 }
 
 /// Why a verb did not do what was asked.
@@ -26,7 +28,7 @@ pub(super) struct CliError {
     pub(super) exit: Exit,
     /// One line, lowercase, without a period.
     pub(super) message: String,
-    /// What to do about it; may be empty.
+    /// What to do about it; empty where nobody has thought of anything.
     pub(super) hint: String,
 }
 
@@ -62,20 +64,27 @@ impl CliError {
             ErrorCode::InvalidReplicationFactor => {
                 error.hint("there must be as many nodes as replicas; try --replicas 1")
             }
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+                let error = Self { message: format!("{what}: a record is too large ({code})"), ..error };
+                error.hint("`tidelog topic alter --set max.message.bytes=...` allows larger ones")
+            }
+            ErrorCode::InvalidTopic => {
+                error.hint("a name has 1 to 249 of the letters a-z and A-Z, digits, '.', '_' and '-'")
+            }
+            ErrorCode::InvalidPartitions => error.hint("partitions can be added, never taken away"),
             ErrorCode::InvalidConfig => error.hint("`tidelog topic describe` shows the settings and their values"),
             ErrorCode::OffsetOutOfRange => {
                 error.hint("`tidelog topic describe` shows where each partition begins and ends")
             }
+            code if code.is_retriable() => error.hint("this can pass: try again"),
             _ => error,
         }
     }
 
     /// Prints line and hint to stderr and gives the code to return.
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.message);
-        if !self.hint.is_empty() {
-            eprintln!("hint: {}", self.hint);
-        }
+        let hint = if self.hint.is_empty() { "`tidelog --help` shows what each verb takes" } else { &self.hint };
+        eprintln!("error: {}\nhint: {hint}", self.message);
         ExitCode::from(self.exit as u8)
     }
 }

@@ -62,9 +62,8 @@ Exit codes:
   3  no node could be reached
   4  not found: topic, partition, file
   5  timed out
-  6  the data directory cannot be used (serve)
-  7  an address cannot be listened on (serve)
-`tidelog serve` has its own, see its help.";
+  6  a data directory or file is damaged, or not tidelog's
+  7  an address cannot be listened on";
 
 const AFTER_SERVE: &str = "\
 Examples:

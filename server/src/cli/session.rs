@@ -38,12 +38,10 @@ impl ConnectArgs {
     }
 }
 
-/// `host:port`; an IPv6 address stands in brackets. The port may be left out.
+/// `host:port`; an IPv6 address stands in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address(String);
 
-/// The port of a native listener that nobody moved.
-const PORT: u16 = 9192;
 /// How long one connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
@@ -52,10 +50,8 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("\"{text}\" is not an address such as 127.0.0.1:9192 or [::1]:9192");
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !text.ends_with(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
-            _ => (text, PORT),
-        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
         let is_bracketed = host.starts_with('[') && host.ends_with(']');
         if is_bracketed && format!("{host}:{port}").parse::<SocketAddr>().is_err() {
             return Err(wrong());
@@ -143,6 +139,8 @@ pub(super) fn failed(what: &str, error: &Error) -> CliError {
         ErrorKind::TimedOut => CliError::new(Exit::TimedOut, message).hint("--timeout allows more time"),
         ErrorKind::Refused(code) => CliError::refused(if what.is_empty() { "the request" } else { what }, code, None),
         ErrorKind::OutOfRange => CliError::refused(what, ErrorCode::OffsetOutOfRange, None),
+        ErrorKind::Corrupt => CliError::new(Exit::Failed, message).hint("the node's log tells more"),
+        ErrorKind::Invalid => CliError::new(Exit::Failed, message).hint("a record and its headers are at most 1 MiB"),
         _ => CliError::new(Exit::Failed, message),
     }
 }
@@ -152,13 +150,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_a_host_and_maybe_a_port() {
+    fn addresses_have_a_host_and_a_port() {
         let address = |text: &str| text.parse::<Address>().map(|Address(address)| address);
-        assert_eq!(address("localhost"), Ok("localhost:9192".to_owned()));
         assert_eq!(address("10.0.0.1:1"), Ok("10.0.0.1:1".to_owned()));
-        assert_eq!(address("[::1]"), Ok("[::1]:9192".to_owned()));
         assert_eq!(address("[::1]:7"), Ok("[::1]:7".to_owned()));
-        for wrong in ["", ":1", "a:", "a:0", "a:65536", "a:x", "::1", "::1:9192", "[x]:1", "http://a:1", "a b:1"] {
+        for wrong in [
+            "",
+            "localhost",
+            "[::1]",
+            ":1",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:x",
+            "::1",
+            "::1:9192",
+            "[x]:1",
+            "http://a:1",
+            "a b:1",
+        ] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

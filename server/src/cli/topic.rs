@@ -147,10 +147,14 @@ fn span(of: Duration) -> tidelog_core::time::Duration {
 
 fn create(args: CreateArgs) -> Result<(), Ended> {
     let name = TopicName::new(&args.name);
-    name.check().map_err(|error| CliError::new(Exit::Usage, format!("{}: {error}", named(&args.name))))?;
+    name.check().map_err(|error| {
+        CliError::new(Exit::Failed, format!("{}: {error}", named(&args.name))).hint("such as orders.v1_eu-west")
+    })?;
     for (flag, count) in [("--partitions", args.partitions), ("--replicas", args.replicas.map(i32::from))] {
         if count.is_some_and(|count| count < 1) {
-            return Err(CliError::new(Exit::Usage, format!("{flag} must be at least 1")).into());
+            return Err(CliError::new(Exit::Usage, format!("{flag} must be at least 1"))
+                .hint("leave it out for the node's default")
+                .into());
         }
     }
     let session = Session::open(&args.connect)?;
