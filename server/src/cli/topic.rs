@@ -46,10 +46,10 @@ struct CreateArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// How many partitions [default: the node's, which is 1 unless it says otherwise]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     partitions: Option<i32>,
     /// How many replicas of each [default: the node's, which is 1 unless it says otherwise]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     replicas: Option<i16>,
     /// A setting under its Kafka name; may be given many times
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -88,7 +88,7 @@ struct AlterArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// How many partitions it shall have in all; never fewer than now
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     partitions: Option<i32>,
     /// Give a setting this value; may be given many times
     #[arg(long = "set", value_name = "KEY=VALUE")]
