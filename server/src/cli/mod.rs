@@ -76,8 +76,8 @@ Exit codes:
   0  stopped by SIGTERM or SIGINT, everything on disk
   1  failed
   2  a flag or a setting is wrong
-  3  the data directory cannot be used
-  4  an address cannot be listened on";
+  6  the data directory cannot be used
+  7  an address cannot be listened on";
 
 /// Reads the command line, runs it, and says how it went.
 pub fn main() -> ExitCode {
