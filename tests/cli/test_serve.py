@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-# Exit codes of `tidelog serve`, as the README lists them.
-CONFIG, DATA, LISTEN = 2, 6, 7
+# Exit codes, as `tidelog serve --help` lists them.
+CONFIG, DATA, LISTEN = 2, 3, 4
 
 FREE = ("--kafka", "127.0.0.1:0", "--native", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
