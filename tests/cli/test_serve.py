@@ -6,7 +6,7 @@ import socket
 import pytest
 
 # Exit codes, as `tidelog serve --help` lists them.
-CONFIG, DATA, LISTEN = 2, 3, 4
+CONFIG, DATA, LISTEN = 2, 6, 7
 
 FREE = ("--kafka", "127.0.0.1:0", "--native", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
@@ -85,9 +85,9 @@ def test_a_folder_of_another_node(refused, own_server):
 
 WRONG_FILES = {
     "a setting that there is not": ("retention_hours = 3\n", "retention_hours"),
-    "a value of the wrong kind": ('node_id = "one"\n', "node_id|line 1"),
+    "a value of the wrong kind": ('node_id = "one"\n', "toml:1"),
     "a size that is none": ('[topics]\nsegment_size = "big"\n', "big"),
-    "a file that is not TOML": ("data: here\n", "line 1"),
+    "a file that is not TOML": ("data: here\n", "toml:1"),
 }
 
 

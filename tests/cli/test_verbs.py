@@ -77,7 +77,7 @@ def test_a_topic_that_is_there_already(refused, at, topic):
 
 @pytest.mark.parametrize("name", ["a/b", "..", "n" * 250, "sp ace"])
 def test_a_name_that_no_topic_may_have(name, refused, at):
-    refused(FAILED, "topic", "create", name, *at, says="name|topic")
+    refused(USAGE, "topic", "create", name, *at, says="name|topic")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_wrong_flag_of_produce(flags, refused, at, topic):
 
 def test_a_record_that_is_too_large(refused, at, topic, server):
     server.cli("topic", "alter", topic, "--set", "max.message.bytes=2000")
-    refused(FAILED, "produce", topic, *at, input=b"x" * 5000 + b"\n", says="large")
+    refused(FAILED, "produce", topic, *at, input=b"x" * 5000 + b"\n", says="MESSAGE_TOO_LARGE", hint="max.message.bytes")
 
 
 def test_a_verb_that_there_is_not(refused):

@@ -26,6 +26,8 @@ class LibrdkafkaLoad:
         self._stopping = threading.Event()
         self._producer = Producer({
             "bootstrap.servers": bootstrap,
+            # That connections are refused while the server is down is no news.
+            "log_level": 2,
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 2,

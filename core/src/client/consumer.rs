@@ -129,7 +129,7 @@ pub enum ConsumerError {
 impl ConsumerError {
     /// Does the consumer go on trying by itself? If not, the partition stands still until the application seeks.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::Refused(code) if code.is_retriable())
+        matches!(self, Self::Refused(code) if passes(*code))
     }
 }
 
@@ -648,7 +648,7 @@ impl Consumer {
     }
 
     fn on_refused(&mut self, now: Instant, ix: AssignedIx, code: ErrorCode) {
-        if code.is_retriable() {
+        if passes(code) {
             if code != ErrorCode::OffsetNotAvailable {
                 self.metadata.request_refresh(now, &mut self.prng);
             }
@@ -721,6 +721,12 @@ impl Machine for Consumer {
             .flatten()
             .min()
     }
+}
+
+/// Is this a refusal that time may heal? A batch that the node finds broken on its disk stays broken, whatever Kafka's
+/// table says of its code.
+fn passes(code: ErrorCode) -> bool {
+    code.is_retriable() && code != ErrorCode::CorruptMessage
 }
 
 /// Responses of one partition that may be buffered when the next is asked for: the one being consumed and one ahead.

@@ -146,6 +146,10 @@ async fn send_lines(
     }
 }
 
+fn core_duration(span: std::time::Duration) -> Duration {
+    Duration::from_nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
 fn config(args: &ProduceArgs) -> ProducerConfig {
     ProducerConfig {
         acks: match args.acks {
@@ -160,7 +164,8 @@ fn config(args: &ProduceArgs) -> ProducerConfig {
             CompressionFlag::Lz4 => Compression::Lz4,
             CompressionFlag::Zstd => Compression::Zstd,
         },
-        linger: Duration::from_nanos(u64::try_from(args.linger.0.as_nanos()).unwrap_or(u64::MAX)),
+        linger: core_duration(args.linger.0),
+        delivery_timeout: core_duration(args.connect.timeout()),
         ..ProducerConfig::default()
     }
 }

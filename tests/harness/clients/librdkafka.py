@@ -13,6 +13,7 @@ def produce(bootstrap, topic, records, codec="none", partition=0, **settings):
     outcomes = [None] * len(records)
     producer = Producer({
         "bootstrap.servers": bootstrap,
+        "log_level": 2,
         "compression.type": codec,
         "enable.idempotence": True,
         "linger.ms": 20,
@@ -38,6 +39,7 @@ def consume(bootstrap, topic, count, partition=0, offset=0, timeout=30, **settin
     """Reads `count` records from `offset` on, without a group."""
     consumer = Consumer({
         "bootstrap.servers": bootstrap,
+        "log_level": 2,
         "group.id": "assigned-by-hand",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
