@@ -181,12 +181,12 @@ impl<D: Disk> LogDir<D> {
             disk.remove_dir(folder)?;
         }
         let written = [
-            load(&disk, names::RECOVERY_POINTS)?,
             load(&disk, names::LOG_STARTS)?,
+            load(&disk, names::RECOVERY_POINTS)?,
             load(&disk, names::HIGH_WATERMARKS)?,
             load(&disk, names::CLEANER_POINTS)?,
         ];
-        let [recovery_points, log_starts, high_watermarks, cleaner_points] = written.clone();
+        let [log_starts, recovery_points, high_watermarks, cleaner_points] = written.clone();
         let state = DirState { identity: identity.clone(), clean, vote };
         let dir = Self {
             disk,
@@ -505,7 +505,7 @@ impl<D: Disk> LogDir<D> {
             Err(DiskError::NotFound { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        let owner = if exists { recovery::owner(&at)? } else { None };
+        let owner = if exists { recovery::owner(&at, topic_id)? } else { None };
         if let Some(owner) = owner.filter(|&owner| owner != topic_id) {
             self.forget(&at.dir)?;
             let aside = names::doomed_dir(&at.dir, owner, names::STRAY_DIR);
@@ -544,7 +544,7 @@ impl<D: Disk> LogDir<D> {
         if let Some(cleaned_to) = self.cleaner_points.0.get_mut(&dir) {
             *cleaned_to = to.min(*cleaned_to);
         }
-        let [recovery_points, log_starts, _, cleaner_points] = &self.written;
+        let [log_starts, recovery_points, _, cleaner_points] = &self.written;
         let above = |checkpoint: &OffsetCheckpoint| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
         if above(recovery_points) || above(log_starts) || above(cleaner_points) {
             self.note_points();
@@ -559,7 +559,7 @@ impl<D: Disk> LogDir<D> {
         let open = self.log(log)?;
         let log_start = open.log_start;
         let dir = open.at.dir.clone();
-        if self.written[1].0.get(&dir).copied().unwrap_or(Offset::ZERO) < log_start {
+        if self.written[0].0.get(&dir).copied().unwrap_or(Offset::ZERO) < log_start {
             self.note_points();
             self.write_checkpoints()?;
         }
@@ -642,8 +642,9 @@ impl<D: Disk> LogDir<D> {
     }
 
     fn write_checkpoints(&mut self) -> Result<(), LogError> {
-        let files = [names::RECOVERY_POINTS, names::LOG_STARTS, names::HIGH_WATERMARKS, names::CLEANER_POINTS];
-        let now = [&self.recovery_points, &self.log_starts, &self.high_watermarks, &self.cleaner_points];
+        // Log starts first: a recovery point must not miss what a raised log start has given up.
+        let files = [names::LOG_STARTS, names::RECOVERY_POINTS, names::HIGH_WATERMARKS, names::CLEANER_POINTS];
+        let now = [&self.log_starts, &self.recovery_points, &self.high_watermarks, &self.cleaner_points];
         for ((file, now), written) in files.into_iter().zip(now).zip(&mut self.written) {
             if now != written {
                 checkpoint::replace(&self.disk, "", file, now.to_text().as_bytes())?;

@@ -56,6 +56,15 @@ pub(crate) struct Points {
     pub(crate) clean: bool,
 }
 
+impl Points {
+    /// Everything from the log start up to here must be there: the recovery point, unless records were deleted
+    /// beyond it.
+    fn promised(&self) -> Offset {
+        let log_start = self.log_start.unwrap_or(Offset::ZERO);
+        self.recovery.filter(|&point| point > log_start).unwrap_or(Offset::ZERO)
+    }
+}
+
 /// A log being opened.
 pub(crate) struct Opening<D: Disk> {
     log: Log<D>,
@@ -99,7 +108,7 @@ impl<D: Disk> Opening<D> {
     ) -> Result<Self, LogError> {
         finish_swaps(&at, &config, wall)?;
         let mut log = Log::empty(at, topic_id, config);
-        if owner(&log.at)?.is_none() {
+        if owner(&log.at, topic_id)?.is_none() {
             let file = write_owner(&log.at, topic_id)?;
             log.unsynced_files.push(file);
             log.names_dirty = true;
@@ -125,7 +134,7 @@ impl<D: Disk> Opening<D> {
             }
             log.snapshots.retain(|&offset| offset != base);
         }
-        let recovery_point = points.recovery.unwrap_or(Offset::ZERO);
+        let recovery_point = points.promised();
         // The names of the first segments never reached the disk, that of a later one did.
         let hole = !points.clean
             && points.recovery.is_some()
@@ -194,7 +203,8 @@ impl<D: Disk> Opening<D> {
         segment.rewind(&log.at, start)?;
         self.report.rebuilt_indexes += 1;
         log.end = start.offset;
-        log.epochs.truncate_end(start.offset);
+        // The file has them still; once the recovery point is past them it must not.
+        log.epochs_dirty |= log.epochs.truncate_end(start.offset);
         let (table, from) = nearest_snapshot(log, recovery_point)?;
         log.producers = table;
         self.producers_from = from;
@@ -280,6 +290,11 @@ impl<D: Disk> Opening<D> {
             self.waiting.push_front(next);
             return self.cut(None);
         }
+        if next.base < log.end && next.size == 0 {
+            // Begun by an append that failed, and removed, but not for good.
+            next.remove(&log.at)?;
+            return self.next_segment();
+        }
         if next.base < log.end {
             let file = log.at.segment(next.base, names::LOG);
             let reason = format!("the segment before it ends at offset {}", log.end);
@@ -296,7 +311,7 @@ impl<D: Disk> Opening<D> {
     }
 
     fn recovery_point(&self) -> Offset {
-        self.points.recovery.unwrap_or(Offset::ZERO)
+        self.points.promised()
     }
 
     /// No batch stands at `position`: was it being written, or was it changed later?
@@ -363,16 +378,16 @@ impl<D: Disk> Opening<D> {
             log.epochs_dirty = true;
         }
         log.log_start = log.segments[0].base.max(self.points.log_start.unwrap_or(Offset::ZERO));
-        log.recovery_point = if self.points.clean { end } else { recovery_point.min(end) };
+        log.recovery_point = if self.points.clean { end } else { recovery_point.clamp(log.segments[0].base, end) };
         if log.log_start > end {
-            // Deleted records were never synced: what was promised is only that they stay gone.
+            // The deleted records were never synced; what was promised is that they stay gone.
             log.start_over(log.log_start)?;
         }
         if self.points.clean || self.created {
             log.durable_end = log.end;
         } else {
             log.durable_end = log.recovery_point;
-            if log.end > recovery_point || self.report.truncated_bytes > 0 {
+            if log.end > log.recovery_point || self.report.truncated_bytes > 0 {
                 // What was found may have been in the page cache alone.
                 log.segments[self.first_scanned..].iter_mut().for_each(Segment::set_dirty);
                 log.names_dirty = true;
@@ -561,6 +576,8 @@ fn lost_page<D: Disk>(
     expected: Offset,
 ) -> Result<bool, DiskError> {
     const WINDOW: u64 = 1 << 20;
+    // A good batch can begin within the lost sector, if what it lost of itself are the zeros that an offset begins with.
+    let to = to.next_multiple_of(SECTOR).min(size);
     let mut at = from;
     while at < to {
         let until = (at / WINDOW + 1) * WINDOW;
@@ -601,13 +618,15 @@ fn keep_aside<D: Disk>(at: &Place<D>, file: &D::File, from: u64, size: u64, path
     at.disk.sync_dir(&at.dir).map_err(LogError::Offline)
 }
 
-/// Whose folder is it? `None`: nobody's yet, or the file was being written when the power went.
-pub(crate) fn owner<D: Disk>(at: &Place<D>) -> Result<Option<TopicId>, LogError> {
+/// Whose folder is it? `None`: nobody's yet, or the file was being written for `wanted` when the power went.
+pub(crate) fn owner<D: Disk>(at: &Place<D>, wanted: TopicId) -> Result<Option<TopicId>, LogError> {
     let path = at.inside(names::PARTITION_METADATA);
     let Some(text) = checkpoint::read(&at.disk, &path)? else { return Ok(None) };
+    let expected = meta_properties::partition_metadata(wanted);
+    let written = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
     match meta_properties::parse_partition_metadata(&text) {
         Ok(id) => Ok(Some(id)),
-        Err(_) if text.iter().all(|&b| b == 0) => Ok(None),
+        Err(_) if expected.as_bytes().starts_with(&text[..written]) => Ok(None),
         Err(reason) => Err(LogError::Corrupt { file: path, position: 0, reason: reason.into() }),
     }
 }

@@ -239,8 +239,15 @@ impl<D: Disk> Log<D> {
 
     /// Begins a new segment.
     pub(crate) fn roll(&mut self, base: Offset, wall: Timestamp) -> Result<(), LogError> {
-        let segment = Segment::create(&self.at, base, wall)?;
         self.segments.last_mut().expect("a log has a segment").seal(&self.at)?;
+        let segment = match Segment::create(&self.at, base, wall) {
+            Ok(segment) => segment,
+            Err(error) => {
+                // A stray empty segment would stand in the way of the batches that come here later.
+                self.at.remove(&self.at.segment(base, names::LOG))?;
+                return Err(error.into());
+            }
+        };
         self.names_dirty = true;
         self.segments.push(segment);
         self.write_snapshot(base)

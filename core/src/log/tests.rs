@@ -458,8 +458,7 @@ fn random_job(
     prng: &mut Prng,
     config: &LogConfig,
 ) -> Result<(), LogError> {
-    let kind = prng.below(20);
-    match kind {
+    match prng.below(20) {
         0..10 => {
             let mut batches = Vec::new();
             let mut base = model.end();
@@ -637,13 +636,20 @@ fn crash_run(seed: u64, call: u64, fault: Fault, power: bool) -> bool {
     hit
 }
 
+/// More seeds than the usual few: `TIDELOG_LOG_SEEDS=100..200 cargo test log::`.
+fn seeds() -> core::ops::Range<u64> {
+    let wanted = std::env::var("TIDELOG_LOG_SEEDS").ok();
+    let bounds = wanted.as_deref().and_then(|text| text.split_once(".."));
+    bounds.map_or(3..7, |(from, to)| from.parse().expect("a seed")..to.parse().expect("a seed"))
+}
+
 #[test]
 fn the_log_agrees_with_its_model_and_survives_a_crash_at_any_disk_call() {
-    for seed in 0..4 {
-        for (fault, power) in [(Fault::Crash, false), (Fault::Crash, true), (Fault::Io, true)] {
+    for seed in seeds() {
+        for (fault, power) in [(Fault::Crash, false), (Fault::Crash, true), (Fault::Io, true), (Fault::Full, true)] {
             let mut call = 0;
             while crash_run(seed, call, fault, power) {
-                call += 1 + seed % 3;
+                call += 1 + seed % 7;
             }
         }
     }
