@@ -10,8 +10,9 @@
 //! round: what was used since it last came by gets a second chance, the next is closed. Renames change the paths
 //! of entries, so that a closed file is found again under its new name.
 //!
-//! **Invariant:** a file with bytes written since its last good sync is not closed. The kernel reports a lost write to
-//! the descriptors that were open then; a fresh one might never hear of it.
+//! **Invariant:** a file with bytes written since its last good sync is not closed without one. The kernel reports a lost
+//! write to the descriptors that were open then; a fresh one might never hear of it. Should that sync fail, the entry
+//! keeps the error for whoever syncs the file next.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -57,6 +58,8 @@ struct Entry {
     open: Mutex<Option<Arc<File>>>,
     used: AtomicBool,
     dirty: AtomicBool,
+    /// What a sync before closing said.
+    failed: Mutex<Option<DiskError>>,
 }
 
 impl FileHandle {
@@ -68,6 +71,16 @@ impl FileHandle {
     /// Bytes are about to be written.
     pub(super) fn set_dirty(&self) {
         self.0.dirty.store(true, Ordering::Release);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_dirty(&self) -> bool {
+        self.0.dirty.load(Ordering::Acquire)
+    }
+
+    /// The error of a sync that this disk made by itself, once.
+    pub(super) fn take_failed(&self) -> Option<DiskError> {
+        lock(&self.0.failed).take()
     }
 
     /// A sync is about to begin.
@@ -115,6 +128,7 @@ impl Descriptors {
             open: Mutex::new(Some(Arc::new(file))),
             used: AtomicBool::new(true),
             dirty: AtomicBool::new(false),
+            failed: Mutex::default(),
         });
         state.ring.push_back(Arc::downgrade(&entry));
         state.by_path.insert(path.to_owned(), Arc::downgrade(&entry));
@@ -165,18 +179,23 @@ impl Descriptors {
         lock(&self.state).forget(path);
     }
 
-    /// Closes files until one more may be opened. Where all have unsynced bytes the limit gives way.
+    /// Closes files until one more may be opened.
     fn make_room(&self, state: &mut State) {
-        // Twice round: the first pass takes the second chances away.
-        let mut looks = state.ring.len() * 2;
-        while state.ring.len() >= self.open_max && looks > 0 {
-            looks -= 1;
-            let Some(weak) = state.ring.pop_front() else { return };
+        // Looking goes on for a while for one that needs no sync.
+        let mut looks = LOOKS_MAX.min(state.ring.len() * 2);
+        while state.ring.len() >= self.open_max {
+            let Some(weak) = state.ring.pop_front() else { break };
             let Some(entry) = weak.upgrade() else { continue };
-            if entry.used.swap(false, Ordering::Relaxed) || entry.dirty.load(Ordering::Acquire) {
+            if looks > 0 && (entry.used.swap(false, Ordering::Relaxed) || entry.dirty.load(Ordering::Acquire)) {
+                looks -= 1;
                 state.ring.push_back(weak);
-            } else {
-                *lock(&entry.open) = None;
+                continue;
+            }
+            if let Some(open) = lock(&entry.open).take()
+                && entry.dirty.swap(false, Ordering::AcqRel)
+                && let Err(error) = open.sync_data()
+            {
+                *lock(&entry.failed) = Some(disk_error("sync", "a file about to be closed", &error));
             }
         }
         // Names of files that nobody holds any more go when they may be half of all.
@@ -218,3 +237,6 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Entries that are looked at for one that can be closed without a sync.
+const LOOKS_MAX: usize = 256;

@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The sending end; any number of clones.
@@ -28,6 +29,17 @@ struct State<T> {
     /// The receiver sleeps and must be woken.
     asleep: bool,
     senders: usize,
+}
+
+/// How long to wait for a letter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    /// Not at all.
+    No,
+    /// Until then.
+    Until(Instant),
+    /// Until one comes.
+    Long,
 }
 
 /// Makes a queue.
@@ -80,20 +92,29 @@ impl<T> Drop for Mailbox<T> {
 }
 
 impl<T> Letters<T> {
-    /// Takes all that is there into `letters`, which must be empty. With `wait` sleeps until there is something.
+    /// Takes all that is there into `letters`, which must be empty; where nothing is, waits for something as told.
     /// False when nothing is there and nothing can come any more.
-    pub(super) fn take(&self, letters: &mut VecDeque<T>, wait: bool) -> bool {
+    pub(super) fn take(&self, letters: &mut VecDeque<T>, wait: Wait) -> bool {
         debug_assert!(letters.is_empty(), "the letters of the round before have been read");
         let mut state = self.0.lock();
         while state.queue.is_empty() {
             if state.senders == 0 {
                 return false;
             }
-            if !wait {
-                return true;
-            }
+            let left = match wait {
+                Wait::No => return true,
+                Wait::Until(at) => Some(at.saturating_duration_since(Instant::now())),
+                Wait::Long => None,
+            };
             state.asleep = true;
-            state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match left {
+                None => self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    state.asleep = false;
+                    return true;
+                }
+                Some(left) => self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
         state.asleep = false;
         std::mem::swap(&mut state.queue, letters);
@@ -122,7 +143,7 @@ mod tests {
         });
         let mut seen = 0;
         let mut taken = VecDeque::new();
-        while letters.take(&mut taken, true) {
+        while letters.take(&mut taken, Wait::Long) {
             for letter in taken.drain(..) {
                 assert_eq!(letter, seen);
                 seen += 1;
@@ -136,9 +157,13 @@ mod tests {
     fn taking_without_waiting_returns_at_once() {
         let (mailbox, letters) = mailbox::<u8>();
         let mut taken = VecDeque::new();
-        assert!(letters.take(&mut taken, false) && taken.is_empty());
+        assert!(letters.take(&mut taken, Wait::No) && taken.is_empty());
         mailbox.send(1);
-        assert!(letters.take(&mut taken, false));
+        assert!(letters.take(&mut taken, Wait::No));
         assert_eq!(taken, [1]);
+        taken.clear();
+        let soon = Instant::now() + Duration::from_millis(2);
+        assert!(letters.take(&mut taken, Wait::Until(soon)) && taken.is_empty());
+        assert!(Instant::now() >= soon);
     }
 }

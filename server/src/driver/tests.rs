@@ -366,7 +366,7 @@ fn end_sync(
         Synced { log, ticket, result }
     });
     let results = results.collect();
-    worker.synced(results);
+    worker.synced(results, std::time::Duration::from_millis(2));
 }
 
 fn ended(worker: &mut Worker<FileDisk>) -> Vec<u64> {
@@ -387,6 +387,11 @@ fn what_is_written_during_a_sync_waits_for_the_next() {
     assert_eq!(ended(&mut worker), [1]);
     assert!(sync(&mut worker, &disk, Ok(())));
     assert_eq!(ended(&mut worker), [2, 3]);
+    worker.run(LOG, JobId(4), append(3));
+    assert!(worker.patience().is_some(), "the last sync covered two, so a second append is probably near");
+    worker.run(LOG, JobId(5), append(4));
+    assert!(worker.patience().is_none());
+    assert!(sync(&mut worker, &disk, Ok(())));
     assert!(!sync(&mut worker, &disk, Ok(())));
 }
 

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tidelog_core::{
@@ -19,7 +19,7 @@ use tidelog_core::{
 use tokio::sync::mpsc;
 
 use super::{
-    mailbox::{Letters, Mailbox, mailbox},
+    mailbox::{Letters, Mailbox, Wait, mailbox},
     worker::{Ended, Order, Synced, Worker},
 };
 use crate::metrics::Metrics;
@@ -80,7 +80,10 @@ fn disk_thread<D: Disk>(
     metrics: &Metrics,
 ) {
     let mut orders = VecDeque::new();
-    while letters.take(&mut orders, !worker.has_steps()) {
+    let mut wait = Wait::Long;
+    // Until when the next sync waits for more appends.
+    let mut gathering: Option<Instant> = None;
+    while letters.take(&mut orders, wait) {
         for order in orders.drain(..) {
             match order {
                 Order::Run { log, job, order } => worker.run(log, job, order),
@@ -91,7 +94,7 @@ fn disk_thread<D: Disk>(
                         let _ = reply.send(Response::Fetch(response));
                     }
                 }
-                Order::Synced(results) => worker.synced(results),
+                Order::Synced { results, took } => worker.synced(results, took),
                 Order::Checkpoint => worker.checkpoint(),
                 Order::Quit => return,
                 Order::Close { done } => {
@@ -101,20 +104,29 @@ fn disk_thread<D: Disk>(
                 }
             }
         }
-        if let Some((tickets, bytes)) = worker.begin_sync() {
-            if bytes <= INLINE_SYNC_BYTES_MAX {
-                // What is known already need not wait for it.
-                report(&mut worker, ended);
-                let results = run_tickets(disk, tickets, metrics);
-                worker.synced(results);
-            } else {
-                syncs.send(tickets);
+        let until = worker.patience().map(|patience| *gathering.get_or_insert_with(|| Instant::now() + patience));
+        if until.is_none_or(|until| Instant::now() >= until) {
+            gathering = None;
+            if let Some((tickets, bytes)) = worker.begin_sync() {
+                if bytes <= INLINE_SYNC_BYTES_MAX {
+                    // What is known already need not wait for it.
+                    report(&mut worker, ended);
+                    let (results, took) = run_tickets(disk, tickets, metrics);
+                    worker.synced(results, took);
+                } else {
+                    syncs.send(tickets);
+                }
             }
         }
+        worker.step();
         report(&mut worker, ended);
-        if worker.step() {
-            report(&mut worker, ended);
-        }
+        wait = match gathering {
+            _ if worker.has_steps() => Wait::No,
+            // A sync that ended just now may have left work to sync, which the next round begins with.
+            None if worker.is_sync_due() => Wait::No,
+            None => Wait::Long,
+            Some(until) => Wait::Until(until),
+        };
     }
 }
 
@@ -128,14 +140,16 @@ fn report<D: Disk>(worker: &mut Worker<D>, ended: &mpsc::UnboundedSender<Vec<End
 
 fn sync_thread<D: Disk>(disk: &D, letters: &Letters<Tickets<D>>, orders: &Mailbox<Order<D>>, metrics: &Metrics) {
     let mut groups = VecDeque::new();
-    while letters.take(&mut groups, true) {
+    while letters.take(&mut groups, Wait::Long) {
         for tickets in groups.drain(..) {
-            orders.send(Order::Synced(run_tickets(disk, tickets, metrics)));
+            let (results, took) = run_tickets(disk, tickets, metrics);
+            orders.send(Order::Synced { results, took });
         }
     }
 }
 
-fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> Vec<Synced<D>> {
+fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> (Vec<Synced<D>>, Duration) {
+    let begun = Instant::now();
     let mut results = Vec::with_capacity(tickets.len());
     for (log, ticket) in tickets {
         let begun = Instant::now();
@@ -143,7 +157,7 @@ fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> Vec
         metrics.sync_time.observe(begun.elapsed());
         results.push(Synced { log, ticket, result });
     }
-    results
+    (results, begun.elapsed())
 }
 
 fn or_abort(work: impl FnOnce()) {

@@ -12,6 +12,11 @@
 //! and what arrives meanwhile could not be acknowledged any earlier. A large one goes to the sync thread, so that
 //! the next is copied into the page cache while the device works.
 //!
+//! When the last sync covered more appends than are there now, the producers that it released are probably about to send
+//! again; the next sync waits for them, but no longer than half of what the last one took. Without that a pipeline of
+//! appends falls apart into one small sync and one large, and half of the disk's syncs are wasted. A lone producer
+//! never waits.
+//!
 //! **Order.** Jobs of one log begin in the order in which they came. Work in steps (recovery, compaction) lets
 //! others pass between two steps. What changes the log's end or takes it away waits until the log has no outcome held.
 //!
@@ -19,14 +24,18 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tidelog_core::{
     ids::{JobId, LogId},
     log::{Disk, DiskError, Job, JobOutcome, LogDir, LogError, Step, SyncTicket},
-    message::{ErrorCode, FetchResponse, Records, Response},
+    message::{ErrorCode, FetchResponse, LogRead, Records, Response},
 };
 use tokio::sync::oneshot;
 
@@ -39,7 +48,7 @@ pub(super) enum Order<D: Disk> {
     /// Read what a fetch response names, and send it on its way.
     Read { response: FetchResponse, reply: oneshot::Sender<Response> },
     /// A sync that was handed over has ended.
-    Synced(Vec<Synced<D>>),
+    Synced { results: Vec<Synced<D>>, took: Duration },
     /// Write the checkpoints, if anything was appended since the last ones.
     Checkpoint,
     /// The driver has gone without closing: end, as a crash would.
@@ -74,8 +83,15 @@ pub(super) struct Worker<D: Disk> {
     /// Logs with outcomes that wait for a sync to begin, and the bytes of their batches.
     unsynced: Vec<LogId>,
     unsynced_bytes: usize,
+    /// Appends held until a sync, and how many the last one covered.
+    held: usize,
+    held_last: usize,
+    /// How long the last sync took.
+    sync_took: Duration,
     /// A sync was handed over and has not come back.
     is_syncing: bool,
+    /// Bytes read from files that are still on their way to readers.
+    read_bytes_out: Arc<AtomicUsize>,
     /// Appended since the last checkpoint.
     is_changed: bool,
     ended: Vec<Ended>,
@@ -114,7 +130,11 @@ impl<D: Disk> Worker<D> {
             long: VecDeque::new(),
             unsynced: Vec::new(),
             unsynced_bytes: 0,
+            held: 0,
+            held_last: 0,
+            sync_took: Duration::ZERO,
             is_syncing: false,
+            read_bytes_out: Arc::default(),
             is_changed: false,
             ended: Vec::new(),
             metrics,
@@ -147,6 +167,16 @@ impl<D: Disk> Worker<D> {
         !self.long.is_empty()
     }
 
+    /// Is something held for which a sync could begin?
+    pub(super) fn is_sync_due(&self) -> bool {
+        !self.is_syncing && !self.unsynced.is_empty()
+    }
+
+    /// How much longer than now a sync should wait for more appends, where it is worth it.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        (self.is_sync_due() && self.held < self.held_last).then(|| (self.sync_took / 2).min(PATIENCE_MAX))
+    }
+
     /// The tickets of a sync over all that was written, if one is due and none is running; the caller runs them
     /// and brings them back to [`Self::synced`].
     pub(super) fn begin_sync(&mut self) -> Option<(Vec<(LogId, SyncTicket<D>)>, usize)> {
@@ -154,6 +184,7 @@ impl<D: Disk> Worker<D> {
             return None;
         }
         self.is_syncing = true;
+        self.held_last = std::mem::take(&mut self.held);
         let mut tickets = Vec::with_capacity(self.unsynced.len());
         for log in self.unsynced.drain(..) {
             let jobs = self.logs.get_mut(&log).expect("a log with outcomes held is known");
@@ -164,10 +195,11 @@ impl<D: Disk> Worker<D> {
         Some((tickets, std::mem::take(&mut self.unsynced_bytes)))
     }
 
-    /// A sync has ended: what it covered is durable, or the directory is lost.
-    pub(super) fn synced(&mut self, results: Vec<Synced<D>>) {
+    /// A sync has ended after `took`: what it covered is durable, or the directory is lost.
+    pub(super) fn synced(&mut self, results: Vec<Synced<D>>, took: Duration) {
         assert!(self.is_syncing, "a sync ends that was never begun");
         self.is_syncing = false;
+        self.sync_took = took;
         let mut lost = None;
         for Synced { log, ticket, result } in results {
             let durable = self.dir.synced(log, ticket, result);
@@ -176,7 +208,7 @@ impl<D: Disk> Worker<D> {
                 let outcome = durable.clone().map(|_| outcome);
                 self.ended.push(Ended { log, job, outcome, bytes });
             }
-            lost = lost.or(durable.err());
+            lost = lost.or(durable.err().filter(|error| matches!(error, LogError::Offline(_))));
             self.unblock(log);
         }
         if let Some(error) = lost {
@@ -184,15 +216,18 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    /// Reads what a fetch response names into it.
+    /// Reads what a fetch response names into it. When much is on its way to readers already, each gets little more
+    /// than its first batch: slow readers must not fill the memory.
     pub(super) fn read(&mut self, response: &mut FetchResponse) {
         for partition in &mut response.partitions {
             let Records::Log(order) = &partition.records else { continue };
-            partition.records = match self.dir.read(order) {
+            let room = READ_BYTES_OUT_MAX.saturating_sub(self.read_bytes_out.load(Ordering::Relaxed));
+            let order = LogRead { max_bytes: order.max_bytes.min(room), ..*order };
+            partition.records = match self.dir.read(&order) {
                 Ok(bytes) if bytes.is_empty() => Records::Empty,
                 Ok(bytes) => {
                     self.metrics.cold_read_bytes.add(bytes.len() as u64);
-                    Records::Bytes(bytes)
+                    Records::Bytes(OnItsWay::track(bytes, &self.read_bytes_out))
                 }
                 Err(error) => {
                     partition.error = read_error(&error);
@@ -247,6 +282,7 @@ impl<D: Disk> Worker<D> {
                     self.unsynced.push(log);
                 }
                 jobs.written.push(Held { job, outcome, bytes });
+                self.held += 1;
                 self.unsynced_bytes += bytes;
             }
             Step::Again => {
@@ -275,6 +311,7 @@ impl<D: Disk> Worker<D> {
     /// The directory is lost, so no sync will come for what is written.
     fn fail_written(&mut self, error: &LogError) {
         self.unsynced_bytes = 0;
+        self.held = 0;
         for log in std::mem::take(&mut self.unsynced) {
             let jobs = self.logs.get_mut(&log).expect("a log with outcomes held is known");
             for Held { job, bytes, .. } in std::mem::take(&mut jobs.written) {
@@ -301,6 +338,31 @@ impl LogJobs {
     }
 }
 
+/// Bytes that count as on their way to a reader until the last handle on them is gone.
+struct OnItsWay {
+    bytes: Bytes,
+    out: Arc<AtomicUsize>,
+}
+
+impl OnItsWay {
+    fn track(bytes: Bytes, out: &Arc<AtomicUsize>) -> Bytes {
+        out.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Self { bytes, out: Arc::clone(out) })
+    }
+}
+
+impl AsRef<[u8]> for OnItsWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.out.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
 /// Bytes of the batches that a job appends.
 pub(super) fn append_bytes(order: &Job) -> usize {
     match order {
@@ -316,3 +378,8 @@ fn read_error(error: &LogError) -> ErrorCode {
         _ => ErrorCode::KafkaStorageError,
     }
 }
+
+/// The longest that a sync waits for more appends.
+const PATIENCE_MAX: Duration = Duration::from_millis(1);
+/// Bytes read from files that may be on their way to readers before reads become small.
+const READ_BYTES_OUT_MAX: usize = 32 << 20;
