@@ -79,6 +79,15 @@ impl NodeHandle {
     /// Waits while too much is under way, which is how a caller stops reading from its socket. Dropping the
     /// future abandons the request: nobody is answered, what it has begun is carried out.
     pub async fn call(&self, request: Request) -> Result<Response, Stopped> {
+        self.send(request).await?.await
+    }
+
+    /// The first half of [`NodeHandle::call`]: returns once the request has its place in the queue, with the answer
+    /// still to come. Who sends one request after another this way has them taken up in that order.
+    pub async fn send(
+        &self,
+        request: Request,
+    ) -> Result<impl Future<Output = Result<Response, Stopped>> + use<>, Stopped> {
         let begun = Instant::now();
         let api = self.shared.metrics.requested(&request);
         let share = match &request {
@@ -88,12 +97,15 @@ impl NodeHandle {
         let id = RequestId(self.shared.next_request.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         self.calls.send(Call { id, request, reply, share }).await.map_err(|_| Stopped)?;
-        let mut waiting = Waiting { id, abandoned: Some(&self.abandoned) };
-        let response = answer.await;
-        waiting.abandoned = None;
-        let response = response.map_err(|_| Stopped)?;
-        self.shared.metrics.answered(api, &response, begun.elapsed());
-        Ok(response)
+        let mut waiting = Waiting { id, abandoned: Some(self.abandoned.clone()) };
+        let shared = Arc::clone(&self.shared);
+        Ok(async move {
+            let response = answer.await;
+            waiting.abandoned = None;
+            let response = response.map_err(|_| Stopped)?;
+            shared.metrics.answered(api, &response, begun.elapsed());
+            Ok(response)
+        })
     }
 
     /// The node's id.
@@ -127,14 +139,14 @@ impl NodeHandle {
 }
 
 /// Tells the driver when the future that waits is dropped before its answer came.
-struct Waiting<'a> {
+struct Waiting {
     id: RequestId,
-    abandoned: Option<&'a mpsc::UnboundedSender<RequestId>>,
+    abandoned: Option<mpsc::UnboundedSender<RequestId>>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.abandoned {
+        if let Some(abandoned) = &self.abandoned {
             // When the driver has gone there is nothing left to abandon.
             let _ = abandoned.send(self.id);
         }

@@ -20,7 +20,7 @@
 //! Kafka, with a line in the log: there is no response that the client would understand. ApiVersions in an unknown
 //! version is the exception (KIP-511).
 
-use std::{cell::Cell, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll};
+use std::{cell::Cell, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use tidelog_core::{
@@ -108,17 +108,16 @@ pub(super) enum ConnectionError {
 
 /// Who answers: the node's handle, or a test's script.
 pub(super) trait Node {
-    /// Asks; the question is on its way once the future was polled for the first time.
-    fn ask(&self, request: Request) -> Call;
+    /// Asks. Returns once the question has its place behind all asked before it, with the answer still to come.
+    async fn ask(&self, request: Request) -> Result<Call, Stopped>;
 }
 
 /// An answer that is awaited. Dropping it abandons the request.
 pub(super) type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
 
 impl Node for NodeHandle {
-    fn ask(&self, request: Request) -> Call {
-        let node = self.clone();
-        Box::pin(async move { node.call(request).await })
+    async fn ask(&self, request: Request) -> Result<Call, Stopped> {
+        Ok(Box::pin(self.send(request).await?))
     }
 }
 
@@ -271,14 +270,14 @@ impl<'a, E: Env, N: Node> Connection<'a, E, N> {
         self.remember_client(header.client);
         let turn = self.turn(api.key).await;
         let (answer, shape) = match task {
-            Task::Ask(request, shape) => (self.ask(request).await?, shape),
+            Task::Ask(request, shape) => (Answer::Awaited(self.node.ask(request).await?), shape),
             Task::Answer(response, shape) => (Answer::Known(response), shape),
             Task::Versions(answer) => (Answer::Versions(answer), Shape::Plain),
             Task::Fetch(asked) => {
                 let (request, plan) = self.shared.sessions().begin(self.env.now().mono, asked);
                 let answer = match plan {
                     Plan::Refuse(_) => Answer::Known(Response::Fetch(FetchResponse { partitions: Vec::new() })),
-                    _ => self.ask(Request::Fetch(request)).await?,
+                    _ => Answer::Awaited(self.node.ask(Request::Fetch(request)).await?),
                 };
                 (answer, Shape::Fetch(plan))
             }
@@ -293,16 +292,6 @@ impl<'a, E: Env, N: Node> Connection<'a, E, N> {
         let turn = self.turns.acquire_many(turns).await.expect("never closed");
         self.is_fetching.set(key == ApiKey::Fetch);
         turn
-    }
-
-    /// Hands a request to the node. The call is polled once here, so that requests reach the node in the order in
-    /// which they came; the writer waits for the rest.
-    async fn ask(&self, request: Request) -> Result<Answer, ConnectionError> {
-        let mut call = self.node.ask(request);
-        match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            Poll::Ready(response) => Ok(Answer::Known(response?)),
-            Poll::Pending => Ok(Answer::Awaited(call)),
-        }
     }
 
     fn remember_client(&self, client: Option<&str>) {

@@ -94,9 +94,9 @@ pub(super) enum ConnectionError {
 /// Serves one connection until its peer goes, breaks the protocol, is idle for too long, or the node stops.
 pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream: E::Stream, peer: SocketAddr) {
     let Context { env, node, stop, advertised, .. } = context;
-    let ask = |request| -> Call {
+    let ask = |request| -> Asking {
         let node = node.clone();
-        Box::pin(async move { node.call(request).await })
+        Box::pin(async move { Ok(Box::pin(node.send(request).await?) as Call) })
     };
     serve(&shared, &env, &ask, &stop, &advertised, stream, peer).await;
 }
@@ -105,7 +105,7 @@ pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream
 pub(super) async fn serve<E: Env>(
     shared: &Shared,
     env: &E,
-    ask: &dyn Fn(Request) -> Call,
+    ask: &dyn Fn(Request) -> Asking,
     stop: &Stop,
     advertised: &HostPort,
     stream: E::Stream,
@@ -135,7 +135,7 @@ struct Connection<'a, E: Env> {
     shared: &'a Shared,
     env: &'a E,
     /// The way to the node.
-    ask: &'a dyn Fn(Request) -> Call,
+    ask: &'a dyn Fn(Request) -> Asking,
     stop: &'a Stop,
     advertised: &'a HostPort,
     /// One permit for each request under way.
@@ -173,6 +173,9 @@ enum Kind {
 
 /// A question to the node under way. Dropping it abandons the question.
 pub(super) type Call = Pin<Box<dyn Future<Output = Result<Response, Stopped>>>>;
+
+/// A question on its way; it has its place behind all asked before it once the answer is awaited.
+pub(super) type Asking = Pin<Box<dyn Future<Output = Result<Call, Stopped>>>>;
 
 /// Given back when the answer has been written.
 struct Permits<'a> {
@@ -319,14 +322,9 @@ impl<'a, E: Env> Connection<'a, E> {
         Ok(Pending { correlation: asked.correlation, answer, kind, permits })
     }
 
-    /// Hands a request to the node. The call is polled once here, so that requests reach the node in the order in
-    /// which they came; the writer waits for the rest.
+    /// Hands a request to the node, behind all that came before it; the writer waits for the answer.
     async fn ask(&self, request: Request) -> Result<Answer, ConnectionError> {
-        let mut call = (self.ask)(request);
-        match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            Poll::Ready(response) => Ok(Answer::Known(FromNode::Response(response?))),
-            Poll::Pending => Ok(Answer::Awaited(call)),
-        }
+        Ok(Answer::Awaited((self.ask)(request).await?))
     }
 
     /// The writing half; ends once the reading half is gone and everything but fetches is answered.

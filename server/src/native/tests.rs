@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Shared,
-    connection::{Call, serve},
+    connection::{Asking, Call, serve},
 };
 use crate::{
     driver::Stopped,
@@ -53,12 +53,12 @@ impl Peer {
             let shared = Shared::new(NodeId(3), "cluster".into(), "/data".into());
             let advertised = HostPort { host: "log3.example".into(), port: 9192 };
             let peer = SocketAddr::from(([127, 0, 0, 1], 5000));
-            let ask = |request| -> Call {
+            let ask = |request| -> Asking {
                 let questions = script.clone();
                 Box::pin(async move {
                     let (reply, answer) = oneshot::channel();
                     questions.send((request, reply)).map_err(|_| Stopped)?;
-                    answer.await.map_err(|_| Stopped)
+                    Ok(Box::pin(async move { answer.await.map_err(|_| Stopped) }) as Call)
                 })
             };
             serve(&shared, &Pipes, &ask, &stop, &advertised, served, peer).await;

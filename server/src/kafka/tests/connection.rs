@@ -29,23 +29,20 @@ use crate::{
 type Question = (Request, oneshot::Sender<Response>);
 
 /// Hands every question to the test.
-struct Script(mpsc::UnboundedSender<Question>);
+struct Script(mpsc::Sender<Question>);
 
 impl Node for Script {
-    fn ask(&self, request: Request) -> Call {
-        let questions = self.0.clone();
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            questions.send((request, reply)).map_err(|_| Stopped)?;
-            answer.await.map_err(|_| Stopped)
-        })
+    async fn ask(&self, request: Request) -> Result<Call, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send((request, reply)).await.map_err(|_| Stopped)?;
+        Ok(Box::pin(async move { answer.await.map_err(|_| Stopped) }))
     }
 }
 
 /// The client's end of a connection that is being served, and the node behind it.
 struct Peer {
     stream: DuplexStream,
-    questions: mpsc::UnboundedReceiver<Question>,
+    questions: mpsc::Receiver<Question>,
     stop: watch::Sender<bool>,
     ended: Rc<Cell<bool>>,
 }
@@ -53,7 +50,7 @@ struct Peer {
 impl Peer {
     fn connect() -> Self {
         let (stream, served) = tokio::io::duplex(64 << 10);
-        let (script, questions) = mpsc::unbounded_channel();
+        let (script, questions) = mpsc::channel(16);
         let (switch, stop) = Stop::new();
         let ended = Rc::new(Cell::new(false));
         let end = Rc::clone(&ended);
@@ -117,11 +114,13 @@ fn frame(key: ApiKey, v: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A produce of version 3 to partition 0 of `t`, with `padding` bytes where a batch should be.
+/// A produce of version 3 to the partition of `t` that is numbered as the request, with `padding` bytes where a batch
+/// should be.
 fn produce(correlation: i32, acks: i16, padding: usize) -> Vec<u8> {
     let mut body = vec![0xff, 0xff];
     body.extend(acks.to_be_bytes());
-    body.extend([0, 0, 0, 100, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0]);
+    body.extend([0, 0, 0, 100, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1]);
+    body.extend(correlation.to_be_bytes());
     body.extend((padding as i32).to_be_bytes());
     body.resize(body.len() + padding, 0);
     frame(ApiKey::Produce, 3, correlation, &body)
@@ -182,6 +181,33 @@ fn produces_overlap_and_are_answered_in_order() {
         questions.into_iter().rev().for_each(acknowledge);
         for correlation in 0..3 {
             assert_eq!(peer.response().await.0, correlation);
+        }
+    });
+}
+
+/// A runtime makes a task pause after so many operations of its channels and sockets; a question must not lose its
+/// place by that.
+#[test]
+fn order_survives_a_long_pipeline() {
+    run(async {
+        let Peer { mut stream, mut questions, stop: _stop, .. } = Peer::connect();
+        let sending = tokio::task::spawn_local(async move {
+            for correlation in 0..500 {
+                send(&mut stream, &produce(correlation, -1, 10)).await;
+            }
+            stream
+        });
+        for correlation in 0..500 {
+            let question = questions.recv().await.expect("a produce");
+            let Request::Produce(request) = &question.0 else { panic!("a produce") };
+            assert_eq!(request.partitions[0].partition, partition(correlation));
+            acknowledge(question);
+        }
+        let mut stream = sending.await.expect("all was sent");
+        for correlation in 0..500 {
+            let size = stream.read_i32().await.expect("a response");
+            assert_eq!(stream.read_i32().await.expect("a response"), correlation);
+            stream.read_exact(&mut vec![0; size as usize - 4]).await.expect("a whole response");
         }
     });
 }
