@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress and logs to stderr; an error is one line and a hint. Flags, exit codes and the forms
 //! of `--json` are an interface: `--help` describes them, and a test compares it with what it was.
 
+mod bench;
 mod completions;
 mod consume;
 mod error;
@@ -44,6 +45,8 @@ enum Verb {
     Produce(produce::ProduceArgs),
     /// Write the records of a topic to stdout
     Consume(consume::ConsumeArgs),
+    /// Measure writing, reading, latency and the disk
+    Bench(bench::BenchArgs),
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
 }
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Verb::Topic(args) => topic::run(args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {
