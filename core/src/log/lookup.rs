@@ -65,6 +65,7 @@ impl<D: Disk> Log<D> {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Option<Bytes>, LogError> {
+        let limit = self.segments.get(index + 1).map_or(self.end, |next| next.base);
         let segment = &mut self.segments[index];
         let file = segment.file(&self.at)?;
         let path = self.at.segment(segment.base, names::LOG);
@@ -90,6 +91,10 @@ impl<D: Disk> Log<D> {
             window.advance(size.min(window.len()));
             position += size as u64;
         };
+        // The CRC does not cover a batch's base offset: a hurt one must not look like the end of what can be read.
+        if first.next_offset() > limit {
+            return Err(corrupt_at(&path, position, "its offsets are not of this segment"));
+        }
         if first.next_offset() > bound {
             return Ok(Some(Bytes::new()));
         }

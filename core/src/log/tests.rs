@@ -407,6 +407,25 @@ fn rot_is_never_served() {
 }
 
 #[test]
+fn rot_in_a_base_offset_does_not_look_like_the_end() {
+    let (disk, mut dir) = started(&LogConfig::default());
+    append(&mut dir, (0..20).map(|i| simple(i, &[7; 700])).collect()).expect("works");
+    let batch = simple(0, &[7; 700]).size();
+    // The CRC does not cover the base offset. This makes the eighth batch stand far behind the end.
+    disk.damage("orders-0/00000000000000000000.log", |bytes| bytes[7 * batch] ^= 1);
+    for from in 0..20 {
+        let order = LogRead { log: LOG, from: Offset(from), bound: Offset(20), max_bytes: 100_000, at_least_one: true };
+        match dir.read(&order) {
+            Ok(bytes) => {
+                let first = Batches(bytes).next().expect("there is more to read").expect("right");
+                assert_eq!(first.header().base_offset, Offset(from));
+            }
+            Err(error) => assert!(from >= 7 && matches!(error, LogError::Corrupt { .. }), "{from}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn indexes_that_lie_are_found_out() {
     let (disk, mut dir) = started(&LogConfig { index_interval_bytes: 200, ..LogConfig::default() });
     append(&mut dir, (0..50).map(|i| simple(i, &[7; 100])).collect()).expect("works");
