@@ -454,6 +454,17 @@ impl<D: Disk> LogDir<D> {
         if self.cleanings.contains_key(&log) {
             return Ok(false);
         }
+        let open = self.log(log)?;
+        if open.config.cleanup.compact && open.segments.len() > 1 && open.wants_checkpoint() {
+            // Only what a checkpoint vouches for is cleaned, and the core need not know when there was one.
+            open.vouch()?;
+            self.note_points();
+            self.write_checkpoints()?;
+        }
+        self.begin_round(log, bound, wall)
+    }
+
+    fn begin_round(&mut self, log: LogId, bound: Offset, wall: Timestamp) -> Result<bool, LogError> {
         let dir = self.log(log)?.at.dir.clone();
         let cleaned_to = self.cleaner_points.0.get(&dir).copied();
         let Some(cleaning) = Cleaning::begin(self.log(log)?, cleaned_to, bound, wall)? else { return Ok(false) };
@@ -475,9 +486,15 @@ impl<D: Disk> LogDir<D> {
             }
             Ok(CleanProgress::Done(clean_to)) => {
                 let dir = open.at.dir.clone();
+                let gained = self.cleaner_points.0.get(&dir).is_none_or(|&before| before < clean_to);
                 set(&mut self.cleaner_points, &dir, clean_to);
-                match self.write_checkpoints() {
-                    Ok(()) => self.log_as_it_is(log),
+                // A round whose map was full leaves the rest to the next.
+                let next = |dir: &mut Self| {
+                    if gained { dir.begin_round(log, cleaning.bound, cleaning.wall) } else { Ok(false) }
+                };
+                match self.write_checkpoints().and_then(|()| next(self)) {
+                    Ok(true) => Step::Again,
+                    Ok(false) => self.log_as_it_is(log),
                     Err(error) => self.done(Err(error)),
                 }
             }

@@ -18,7 +18,7 @@ use crate::{
     mutant,
     offset::Offset,
     record::{Batch, TimestampType},
-    time::{Now, Timestamp},
+    time::{Duration, Now, Timestamp},
 };
 
 /// Somebody who waits for the outcome of an append.
@@ -422,6 +422,9 @@ impl Partition {
             Housekeeping::Retention => Some(Job::Retain { high_watermark: self.high_watermark, wall }),
             Housekeeping::Cleaning => {
                 let due = self.config.cleanup.compact && core::mem::take(&mut self.touched.cleaner);
+                // What is too young to be cleaned, or not dirty enough, may be due later without another append.
+                let lags = self.config.min_compaction_lag > Duration::ZERO || self.config.max_compaction_lag.is_some();
+                self.touched.cleaner |= due && lags;
                 due.then_some(Job::Clean { bound: self.high_watermark, wall })
             }
             Housekeeping::Expiry => {

@@ -33,7 +33,9 @@ pub(crate) use swap::finish_swaps;
 
 /// A round of cleaning.
 pub(crate) struct Cleaning<D: Disk> {
-    wall: Timestamp,
+    /// As it was ordered: the last stable offset, and the time.
+    pub(crate) bound: Offset,
+    pub(crate) wall: Timestamp,
     /// The log's count of truncations.
     generation: u64,
     /// First offset that was never mapped.
@@ -119,6 +121,7 @@ impl<D: Disk> Cleaning<D> {
         }
         swap::discard_unfinished(&log.at)?;
         Ok(Some(Self {
+            bound,
             wall,
             generation: log.generation,
             dirty,
