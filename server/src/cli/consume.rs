@@ -273,7 +273,7 @@ impl Reading<'_> {
             if offset >= end || self.left == 0 {
                 break;
             }
-            let shown = Shown { topic: self.topic, partition, offset, record: &record };
+            let shown = Shown { topic: Some(self.topic), partition: Some(partition), offset, record: &record };
             self.format.show(&shown, &mut self.json, stdout.buffer());
             stdout.settle()?;
             self.left -= 1;

@@ -39,10 +39,10 @@ pub(super) enum Part {
 /// A record and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown<'a> {
-    /// Its topic.
-    pub(super) topic: &'a str,
-    /// Its partition.
-    pub(super) partition: i32,
+    /// Its topic, where it is to be shown.
+    pub(super) topic: Option<&'a str>,
+    /// Its partition, where it is to be shown.
+    pub(super) partition: Option<i32>,
     /// Its offset.
     pub(super) offset: Offset,
     /// Itself.
@@ -124,7 +124,7 @@ fn show_part(part: &Part, shown: &Shown<'_>, out: &mut Vec<u8>) {
         Part::Key => out.write_all(record.key.unwrap_or_default()),
         Part::Value => out.write_all(record.value.unwrap_or_default()),
         Part::Offset => write!(out, "{}", shown.offset),
-        Part::Partition => write!(out, "{}", shown.partition),
+        Part::Partition => write!(out, "{}", shown.partition.unwrap_or(-1)),
         Part::Timestamp => write!(out, "{}", record.timestamp.0),
         Part::Headers => {
             let mut separator: &[u8] = b"";
@@ -143,8 +143,12 @@ fn show_part(part: &Part, shown: &Shown<'_>, out: &mut Vec<u8>) {
 fn show_json(shown: &Shown<'_>, json: &mut Json) {
     let record = shown.record;
     json.object(|json| {
-        json.key("topic").text(shown.topic);
-        json.key("partition").number(shown.partition);
+        if let Some(topic) = shown.topic {
+            json.key("topic").text(topic);
+        }
+        if let Some(partition) = shown.partition {
+            json.key("partition").number(partition);
+        }
         json.key("offset").number(shown.offset.0);
         json.key("timestamp");
         match record.timestamp {
@@ -200,7 +204,7 @@ mod tests {
         let open = builder.build(&BatchOptions::default()).open().expect("just built");
         let record = open.iter().next().expect("one").expect("sound");
         let mut out = Vec::new();
-        let shown = Shown { topic: "t", partition: 3, offset: Offset(42), record: &record };
+        let shown = Shown { topic: Some("t"), partition: Some(3), offset: Offset(42), record: &record };
         format.parse::<Format>().expect("a format").show(&shown, &mut Json::new(), &mut out);
         String::from_utf8(out).expect("text")
     }

@@ -71,6 +71,13 @@ impl Json {
         self
     }
 
+    /// A value that is JSON already.
+    pub(super) fn raw(&mut self, json: &str) -> &mut Self {
+        self.separate();
+        self.0.push_str(json);
+        self
+    }
+
     /// A string, or `null`.
     pub(super) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
         match text {

@@ -8,11 +8,13 @@ mod completions;
 mod consume;
 mod error;
 mod format;
+mod inspect;
 mod json;
 mod lines;
 mod output;
 mod produce;
 mod session;
+mod sim;
 mod topic;
 mod value;
 
@@ -47,6 +49,10 @@ enum Verb {
     Consume(consume::ConsumeArgs),
     /// Measure writing, reading, latency and the disk
     Bench(bench::BenchArgs),
+    /// Show what stands in the files of a data directory
+    Inspect(inspect::InspectArgs),
+    /// Run a cluster in a simulated world, from a seed
+    Sim(sim::SimArgs),
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
 }
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Sim(args) => return sim::run(&args),
         Verb::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {
