@@ -17,7 +17,7 @@ const USAGE: &str = "\
 usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--disk] [--json]
        tidelog-sim sweep --seeds A..B [--profile NAME] [--jobs N] [--budget SECONDS] [--meta-every N] [--marks] [--set KNOB=VALUE]... [--json]
        tidelog-sim meta --seed N | --seeds A..B [--set KNOB=VALUE]...
-       tidelog-sim mutants --seeds A..B [--only ID]... [--jobs N] [--json]
+       tidelog-sim mutants --seeds A..B [--only ID]... [--json]
        tidelog-sim knobs";
 
 /// What a command line asks for.
@@ -198,7 +198,7 @@ fn run_mutants(_args: &Args) -> Result<u8, String> {
 #[cfg(feature = "mutants")]
 fn run_mutants(args: &Args) -> Result<u8, String> {
     let seeds = args.seeds.ok_or("mutants wants --seeds A..B")?;
-    let results = crate::mutants::run(seeds, &args.only, args.jobs, &|line| eprintln_line(line));
+    let results = crate::mutants::run(seeds, &args.only, &|line| eprintln_line(line));
     println_line(&crate::mutants::table(&results, args.json));
     let survived = results.iter().any(|result| result.killed_by.is_none());
     Ok(if survived { 15 } else { 0 })

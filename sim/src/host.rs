@@ -211,6 +211,7 @@ impl Host {
             error => Err(error),
         });
         self.incarnation += 1;
+        self.show_calls(env);
         self.disk.take_bill();
         let (dir, state) = match opened {
             Ok(opened) if !self.disk.is_dead() => opened,
@@ -632,9 +633,18 @@ impl Host {
             let cost = self.disk.take_bill() + 10_000;
             env.queue.after(cost, Event::Host(index, incarnation, Happening::Landed(flight, results)));
         }
+        self.show_calls(env);
         if self.disk.is_dead() {
             env.tally.fault(Fault::CutJob);
             self.end = End::Cut;
+        }
+    }
+
+    /// What the disk was asked, line by line, where lines are kept.
+    fn show_calls(&self, env: &mut Env<'_>) {
+        let (at, name) = (env.queue.now(), self.index);
+        for call in self.disk.take_journal() {
+            env.trace.line(at, || format!("n{name}   disk: {call}"));
         }
     }
 

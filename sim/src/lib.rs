@@ -27,3 +27,5 @@ pub mod run;
 pub mod sweep;
 pub mod report;
 pub mod cli;
+#[cfg(feature = "mutants")]
+pub mod mutants;

@@ -52,8 +52,8 @@ pub fn run(outcome: &Outcome, sets: &[(String, u64)], took: Duration, style: Sty
     for state in &outcome.states {
         let _ = writeln!(text, "  state    {state}");
     }
-    let from = outcome.lines.len().saturating_sub(LINES);
-    for line in &outcome.lines[from..] {
+    let states: Vec<&String> = outcome.lines.iter().filter(|line| !line.contains("  disk: ")).collect();
+    for line in &states[states.len().saturating_sub(LINES)..] {
         let _ = writeln!(text, "  | {line}");
     }
     text

@@ -111,6 +111,9 @@ impl World {
             let mut random = Stream::new(seed, Purpose::Core, 500 + index as u64);
             let latency = Latency { sync: config.sync_us * 1_000, ..Latency::default() };
             let disk = SimDisk::new(seed, index as u64, latency, tally.clone());
+            if record {
+                disk.keep_journal();
+            }
             let drift = config.drift_ppm as i64;
             let clock = Clock::new(if random.chance(500_000) { -drift } else { drift });
             hosts.push(Host::new(seed, index, disk, clock));

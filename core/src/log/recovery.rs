@@ -387,10 +387,11 @@ impl<D: Disk> Opening<D> {
             log.durable_end = log.end;
         } else {
             log.durable_end = log.recovery_point;
+            // A segment that a killed process had just created is there, and nobody has synced its name.
+            log.names_dirty = true;
             if log.end > log.recovery_point || self.report.truncated_bytes > 0 {
                 // What was found may have been in the page cache alone.
                 log.segments[self.first_scanned..].iter_mut().for_each(Segment::set_dirty);
-                log.names_dirty = true;
                 log.sync_all()?;
             }
         }

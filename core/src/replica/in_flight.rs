@@ -61,6 +61,11 @@ impl InFlight {
         assert!(append.outcome.replace(outcome).is_none(), "an order is answered once");
     }
 
+    /// Is an append known to have failed, so that whatever is ordered behind it will fail too?
+    pub(super) fn has_failed(&self) -> bool {
+        self.appends.iter().any(|append| matches!(append.outcome, Some(Err(_))))
+    }
+
     /// The oldest append, if it has been answered, and the answer.
     pub(super) fn pop_answered(&mut self) -> Option<(Append, Result<JobOutcome, LogError>)> {
         let outcome = self.appends.front_mut()?.outcome.take()?;

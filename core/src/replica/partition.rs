@@ -198,7 +198,7 @@ impl Partition {
         if self.offline {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, "the log is offline"));
         }
-        if self.failing {
+        if self.failing || self.in_flight.has_failed() {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, "an earlier append has just failed"));
         }
         admission::check(&batch, &self.config, self.id.topic, now.wall)?;

@@ -88,6 +88,8 @@ struct Inner {
     quiet: bool,
     flights: BTreeMap<Flight, Vec<Begun>>,
     boarding: Option<Flight>,
+    /// What was called, in words, if somebody wants to read it.
+    journal: Option<Vec<String>>,
     next_flight: u64,
     used: u64,
 }
@@ -134,6 +136,7 @@ impl SimDisk {
             quiet: false,
             flights: BTreeMap::new(),
             boarding: None,
+            journal: None,
             next_flight: 0,
             used: 0,
         })))
@@ -142,6 +145,16 @@ impl SimDisk {
     /// Changes the weather.
     pub fn set_weather(&self, change: impl FnOnce(&mut Weather)) {
         change(&mut self.0.borrow_mut().weather);
+    }
+
+    /// Writes down every call from now on.
+    pub fn keep_journal(&self) {
+        self.0.borrow_mut().journal = Some(Vec::new());
+    }
+
+    /// What was called since this was last asked.
+    pub fn take_journal(&self) -> Vec<String> {
+        self.0.borrow_mut().journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Bytes in use.
@@ -302,6 +315,19 @@ impl Inner {
         }
     }
 
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if !self.quiet
+            && let Some(journal) = &mut self.journal
+        {
+            journal.push(text());
+        }
+    }
+
+    fn path_of(&self, inode: Inode) -> String {
+        let mut files = self.names.files("").into_iter();
+        files.find(|(_, there)| *there == inode).map_or_else(|| format!("inode {inode}"), |(path, _)| path)
+    }
+
     /// One call begins: it costs time, and it may be the one that the process does not live to see.
     fn call(&mut self, operation: &'static str, cost: u64) -> Result<(), DiskError> {
         if self.quiet {
@@ -377,6 +403,7 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &str, mode: OpenMode) -> Result<SimFile, DiskError> {
         let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("open {path} {mode:?}"));
         inner.call("open", inner.latency.write)?;
         if inner.strikes(inner.weather.no_handles_ppm) {
             inner.tally.fault(Fault::TooManyFiles);
@@ -421,6 +448,10 @@ impl Disk for SimDisk {
     fn write_at(&self, file: &SimFile, at: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
         let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if inner.journal.is_some() {
+            let path = inner.path_of(file.0);
+            inner.note(|| format!("write {path} at {at} {total} bytes"));
+        }
         let outcome = inner.change("write");
         if inner.dead {
             return outcome;
@@ -454,6 +485,10 @@ impl Disk for SimDisk {
     fn sync(&self, file: &SimFile) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
         let cost = inner.sync_cost();
+        if inner.journal.is_some() {
+            let path = inner.path_of(file.0);
+            inner.note(|| format!("sync {path}"));
+        }
         inner.call("sync", cost)?;
         if inner.sync_fails() {
             let evict = inner.weather.evict_on_sync_error;
@@ -477,6 +512,10 @@ impl Disk for SimDisk {
 
     fn set_len(&self, file: &SimFile, len: u64) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
+        if inner.journal.is_some() {
+            let path = inner.path_of(file.0);
+            inner.note(|| format!("truncate {path} to {len}"));
+        }
         inner.change("truncate")?;
         let before = inner.image(*file).len();
         if len.saturating_sub(before) > inner.room() {
@@ -504,6 +543,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
         let cost = inner.sync_cost() / 2;
+        inner.note(|| format!("sync folder {path:?}"));
         inner.call("sync", cost)?;
         let Some(Target::Folder(inode)) = inner.names.find(path) else { return Err(not_found(path)) };
         if inner.sync_fails() {
@@ -516,6 +556,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("rename {from} to {to}"));
         inner.change("rename")?;
         let replaced = match (inner.names.find(from), inner.names.find(to)) {
             (None, _) => return Err(not_found(from)),
@@ -534,6 +575,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &str) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("remove {path}"));
         inner.change("unlink")?;
         match inner.names.find(path) {
             Some(Target::File(inode)) => {
