@@ -47,6 +47,12 @@ pub enum Mutant {
     Y22,
     /// Cleaning keeps the oldest value of a key instead of the newest.
     Y23,
+    /// Duplicates are recognised among a producer's last four batches, though it may have five on their way.
+    Y31,
+    /// Sequences wrap from `i32::MAX` to 1.
+    Y32,
+    /// A new producer epoch keeps the batches of the old one, so that its first ones are taken for duplicates.
+    Y33,
 }
 
 /// Is this planted bug switched on? A constant `false` without the feature `mutants`.

@@ -393,7 +393,7 @@ impl Host {
             let void = Void { partition: id, from: state.log_end, at: env.queue.now() };
             env.oracle.history.voids.push(void);
         }
-        ledger.opened(state, held.iter().map(Held::of).collect());
+        ledger.opened(state, held.iter().map(Held::of).collect(), unreadable.is_none());
         ledger.ending = None;
         Ok(())
     }
@@ -508,11 +508,13 @@ impl Host {
             }
             Effect::LogFailed { dir, reason } => {
                 env.trace.line(at, || format!("n{name} {dir} failed: {reason}"));
-                if let Some(&id) = env.oracle.folders.get(&(name, dir)) {
-                    env.oracle.ledger(name, id).reported = true;
+                let id = env.oracle.folders.get(&(name, dir)).copied();
+                let ledger = id.map(|id| env.oracle.ledger(name, id));
+                // A passing error of the disk at the wrong moment: the operator tries again. Rot does not pass.
+                self.is_offline |= !ledger.as_ref().is_some_and(|ledger| ledger.rotten);
+                if let Some(ledger) = ledger {
+                    ledger.reported = true;
                 }
-                // A passing error of the disk at the wrong moment: the operator tries again.
-                self.is_offline = true;
                 Ok(())
             }
             Effect::DirectoryFailed { reason } => {
@@ -540,6 +542,16 @@ impl Host {
         request: &Request,
         response: Response,
     ) -> Result<(), Violation> {
+        if let Response::Fetch(fetch) = &response {
+            for answer in &fetch.partitions {
+                let Some(id) = self.resolve(answer) else { continue };
+                let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
+                check::watch(ledger, &env.oracle.history, &Seen::Answered { answer })?;
+                if answer.error.is_none() {
+                    ledger.told_high_watermark = ledger.told_high_watermark.max(answer.high_watermark);
+                }
+            }
+        }
         if let Response::Fetch(fetch) = &response
             && fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
         {
@@ -596,9 +608,6 @@ impl Host {
             let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
             let seen = Seen::Served { answer, batches: &batches, garbage };
             check::watch(ledger, &env.oracle.history, &seen)?;
-            if answer.error.is_none() {
-                ledger.told_high_watermark = ledger.told_high_watermark.max(answer.high_watermark);
-            }
         }
         Ok(())
     }

@@ -259,12 +259,16 @@ impl Ledger {
         self.held.values().next_back().map_or(self.answered, |held| held.header.next_offset()).max(self.answered)
     }
 
-    /// The log was opened: what it says it holds is what it holds from now on.
-    pub fn opened(&mut self, state: &LogState, held: Vec<Held>) {
+    /// The log was opened: what it says it holds is what it holds from now on, as far as the `whole` of it was read.
+    pub fn opened(&mut self, state: &LogState, held: Vec<Held>, whole: bool) {
         self.open.clear();
         self.was_open = true;
         let found: BTreeMap<Offset, Held> = held.into_iter().map(|held| (held.header.base_offset, held)).collect();
-        if self.compacted {
+        if self.compacted || !whole {
+            let promised = self.promised;
+            let missing = |base: &Offset, _: &mut Held| *base >= promised && !found.contains_key(base) && whole;
+            let missing: Vec<Held> = self.held.extract_if(.., missing).map(|(_, held)| held).collect();
+            self.given_up.extend(missing);
             // What cleanings took is still what was written; only the tail can be lost or come back.
             let lost = self.held.split_off(&state.log_end);
             self.given_up.extend(lost.into_values());

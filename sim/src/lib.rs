@@ -19,6 +19,7 @@ pub mod clock;
 pub mod net;
 pub mod nemesis;
 pub mod oracle;
+pub mod wire;
 pub mod worker;
 pub mod digest;
 pub mod host;

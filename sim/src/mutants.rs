@@ -115,7 +115,13 @@ pub fn run(seeds: (u64, u64), only: &[String], progress: &dyn Fn(&str)) -> Vec<F
     for planted in PLANTED.iter().filter(chosen) {
         let fate = hunt(planted, seeds);
         let how = fate.killed_by.as_deref().unwrap_or("SURVIVED");
-        progress(&format!("{} {how} after {} seeds, {} s; {}", fate.id, fate.seeds, fate.seconds, fate.others.join(", ")));
+        progress(&format!(
+            "{} {how} after {} seeds, {} s; {}",
+            fate.id,
+            fate.seeds,
+            fate.seconds,
+            fate.others.join(", ")
+        ));
         fates.push(fate);
     }
     mutant::set(None);

@@ -11,6 +11,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use crate::{
     ids::{ProducerEpoch, ProducerId},
     limits::PRODUCER_BATCHES_MAX,
+    mutant,
     offset::Offset,
     record::BatchHeader,
     time::{Duration, Timestamp},
@@ -106,7 +107,7 @@ impl ProducerBatch {
 
 /// The sequence after `sequence`: they wrap from `i32::MAX` to 0.
 pub fn next_sequence(sequence: i32) -> i32 {
-    if sequence == i32::MAX { 0 } else { sequence + 1 }
+    if sequence == i32::MAX { i32::from(mutant!(Y32)) } else { sequence + 1 }
 }
 
 impl ProducerEntry {
@@ -127,7 +128,14 @@ impl ProducerEntry {
         if header.producer_epoch < self.epoch {
             return Err(SequenceError::Fenced { producer, got: header.producer_epoch, current: self.epoch });
         }
+        let repeats =
+            |b: &&ProducerBatch| b.first_sequence == header.base_sequence && b.last_sequence == header.last_sequence();
         if header.producer_epoch > self.epoch {
+            if mutant!(Y33)
+                && let Some(batch) = self.batches.iter().find(repeats)
+            {
+                return Ok(Sequence::Duplicate(*batch));
+            }
             // A new incarnation starts over at 0 (KIP-360).
             return if header.base_sequence == 0 {
                 Ok(Sequence::Next)
@@ -135,8 +143,6 @@ impl ProducerEntry {
                 Err(SequenceError::OutOfOrder { producer, got: header.base_sequence, expected: 0 })
             };
         }
-        let repeats =
-            |b: &&ProducerBatch| b.first_sequence == header.base_sequence && b.last_sequence == header.last_sequence();
         if let Some(batch) = self.batches.iter().find(repeats) {
             return Ok(Sequence::Duplicate(*batch));
         }
@@ -156,7 +162,8 @@ impl ProducerEntry {
             self.epoch = header.producer_epoch;
             self.batches.clear();
         }
-        if self.batches.len() == PRODUCER_BATCHES_MAX {
+        let remembered = if mutant!(Y31) { PRODUCER_BATCHES_MAX - 1 } else { PRODUCER_BATCHES_MAX };
+        if self.batches.len() >= remembered {
             self.batches.remove(0);
         }
         self.batches.push(ProducerBatch::of(header));

@@ -6,6 +6,7 @@
 
 mod admin;
 mod consumer;
+mod machine;
 mod producer;
 mod reader;
 
@@ -22,6 +23,7 @@ use crate::{config::Config, history::History, tally::Tally};
 pub use admin::Admin;
 pub use consumer::Consumer;
 pub(crate) use consumer::batches_of;
+pub use machine::MachineProducer;
 pub use producer::Producer;
 pub use reader::Reader;
 

@@ -37,6 +37,8 @@ pub struct Producer {
     identity_due: u64,
     sessions: u64,
     lanes: BTreeMap<TopicPartition, Lane>,
+    /// Where the sequences of partitions ended that were gone when topics were last asked for: they may come back.
+    graves: BTreeMap<TopicPartition, i32>,
     next_op: u64,
     flights: u64,
 }
@@ -115,6 +117,7 @@ impl Producer {
             identity_due: 0,
             sessions: 0,
             lanes: BTreeMap::new(),
+            graves: BTreeMap::new(),
             next_op: 0,
             flights: 0,
         }
@@ -131,7 +134,15 @@ impl Producer {
     /// Starts over with another identity; nobody will ever know what became of the batches in flight.
     fn restart(&mut self, keep: bool) {
         if let Identity::Held(id, epoch) = self.identity {
-            self.identity = Identity::Wanted(keep.then_some((id, epoch)));
+            // A producer without transactions may bump its epoch by itself (KIP-360), or ask.
+            self.identity = match keep && epoch < ProducerEpoch(i16::MAX) && self.random.chance(700_000) {
+                true => Identity::Held(id, ProducerEpoch(epoch.0 + 1)),
+                false => Identity::Wanted(keep.then_some((id, epoch))),
+            };
+        }
+        self.graves.clear();
+        for lane in self.lanes.values_mut() {
+            lane.next_sequence = 0;
         }
         self.sessions += 1;
         for lane in self.lanes.values_mut() {
@@ -167,13 +178,14 @@ impl Producer {
             }
             self.lanes.entry(*to).or_insert_with(|| Lane {
                 name: name.clone(),
-                next_sequence: 0,
+                next_sequence: self.graves.get(to).copied().unwrap_or(0),
                 queue: VecDeque::new(),
                 former: VecDeque::new(),
                 rest_until: 0,
             });
         }
-        self.lanes.retain(|to, _| partitions.iter().any(|(_, there)| there == to));
+        let gone = |to: &TopicPartition, _: &mut Lane| !partitions.iter().any(|(_, there)| there == to);
+        self.graves.extend(self.lanes.extract_if(.., gone).map(|(to, lane)| (to, lane.next_sequence)));
     }
 
     fn build(&mut self, scene: &mut Scene<'_>, to: TopicPartition) -> (Batch, Vec<Value>) {

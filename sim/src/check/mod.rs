@@ -86,6 +86,11 @@ pub enum Seen<'a> {
         /// How.
         outcome: &'a Result<JobOutcome, LogError>,
     },
+    /// The core has made an answer for a reader; its records may still have to be read.
+    Answered {
+        /// The answer.
+        answer: &'a FetchedPartition,
+    },
     /// A reader was served.
     Served {
         /// With what.
@@ -114,7 +119,7 @@ pub fn looked_up(ledger: &Ledger, spec: OffsetSpec, committed: Offset, listed: &
 
 /// Compares the whole of a log, read at a quiet moment, with the book.
 pub fn read_through(ledger: &Ledger, log_start: Offset, found: &[Held]) -> Result<(), Violation> {
-    r14::read_through(ledger, log_start, found)
+    r14::read_through(ledger, log_start, ledger.end, found)
 }
 
 #[cfg(test)]

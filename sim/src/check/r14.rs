@@ -38,7 +38,8 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
                 return Err(violation(CODE, "deleted-too-much", ledger.id, why));
             }
             let found: Vec<Held> = held.iter().map(Held::of).collect();
-            read_through(ledger, state.log_start, &found)
+            // What nobody was promised may be missing anywhere.
+            read_through(ledger, state.log_start, ledger.promised, &found)
         }
         _ => Ok(()),
     }
@@ -80,7 +81,7 @@ fn millis(span: Duration) -> i64 {
 }
 
 /// A log that may be compacted, read from its start to its end, holds at least what it must.
-pub(super) fn read_through(ledger: &Ledger, log_start: Offset, found: &[Held]) -> Result<(), Violation> {
+pub(super) fn read_through(ledger: &Ledger, log_start: Offset, bound: Offset, found: &[Held]) -> Result<(), Violation> {
     if !ledger.compacted || ledger.rotten {
         return Ok(());
     }
@@ -94,7 +95,8 @@ pub(super) fn read_through(ledger: &Ledger, log_start: Offset, found: &[Held]) -
     }
     let there: BTreeMap<Offset, &Note> =
         found.iter().flat_map(|held| &held.notes).map(|note| (note.offset, note)).collect();
-    for note in written().filter(|note| note.offset >= log_start && !there.contains_key(&note.offset)) {
+    let due = |note: &&Note| note.offset >= log_start && note.offset < bound;
+    for note in written().filter(due).filter(|note| !there.contains_key(&note.offset)) {
         let Some(key) = note.key else { continue };
         if note.offset >= ledger.cleaned_to {
             let why = format!("it is gone, and nothing past {} was ever to be cleaned", ledger.cleaned_to);
@@ -168,7 +170,7 @@ mod tests {
             for held in &mut found {
                 held.notes.retain(|note| !gone.contains(&note.offset.0));
             }
-            read_through(&ledger, Offset(0), &found).err().map(|violation| violation.anomaly)
+            read_through(&ledger, Offset(0), Offset(5), &found).err().map(|violation| violation.anomaly)
         };
         assert_eq!(without(&[]), None);
         assert_eq!(without(&[0]), None, "key 1 has a newer value");
@@ -178,6 +180,6 @@ mod tests {
         ledger.cleanings = vec![(Offset(4), Timestamp(0)), (Offset(4), Timestamp(100))];
         let mut found: Vec<Held> = batches.iter().map(Held::of).collect();
         found[1].notes.pop();
-        assert_eq!(read_through(&ledger, Offset(0), &found), Ok(()));
+        assert_eq!(read_through(&ledger, Offset(0), Offset(5), &found), Ok(()));
     }
 }
