@@ -220,6 +220,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     self.orders.push(Order::Run { log, job, order });
                 }
                 Effect::Ready => {
+                    // What was recovered is not recovered again, however soon the next crash comes.
+                    self.orders.push(Order::Checkpoint);
                     self.calls.ready.send_replace(true);
                 }
                 Effect::LogFailed { dir, reason } => {
