@@ -3,10 +3,7 @@
 import json
 import os
 import re
-import statistics
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -28,7 +25,7 @@ def build_rdkafka():
 
 
 def create_topic(broker, name, partitions=1):
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 2})
     admin.create_topics([NewTopic(name, partitions, 1)], request_timeout=120)[name].result(120)
 
 
@@ -90,44 +87,57 @@ def java(tool, arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
 
 
+def tidelog_bench(*arguments):
+    """`tidelog bench ...`, with what it prints for machines."""
+    command = [binary(), "bench", *map(str, arguments), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=600).stdout)
+
+
 def bare_append(folder, megabytes, group_bytes):
-    """The floor: one thread appends groups to a file and syncs each. Rate, and the median wait for one group."""
-    group = os.urandom(int(group_bytes))
-    waits = []
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        begin = time.perf_counter()
-        for _ in range(max(1, int(megabytes * 1e6 / group_bytes))):
-            start = time.perf_counter()
-            os.write(file.fileno(), group)
-            os.fdatasync(file.fileno())
-            waits.append(time.perf_counter() - start)
-        seconds = time.perf_counter() - begin
-    return {"MB/s": len(waits) * len(group) / 1e6 / seconds, **percentiles(waits)}
+    """The floor: one thread appends 64 KiB at a time and syncs each group."""
+    sync_every = max(1, round(group_bytes / BATCH_BYTES))
+    size = int(megabytes * 1e6)
+    said = tidelog_bench("disk", "--dir", folder, "--write-size", BATCH_BYTES, "--sync-every", sync_every, "--bytes", size)
+    return {"MB/s": said["bytes_per_second"] / 1e6, "group KiB": sync_every * BATCH_BYTES / 1024}
 
 
 def bare_latency(folder, rate, seconds):
     """1 KiB appended and synced `rate` times a second, each wait counted from the moment it was due."""
-    record = os.urandom(RECORD_BYTES)
-    waits = []
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        begin = time.perf_counter()
-        for number in range(int(rate * seconds)):
-            due = begin + number / rate
-            # Spinning, so that the timer's own delay is not measured.
-            while time.perf_counter() < due:
-                pass
-            os.write(file.fileno(), record)
-            os.fdatasync(file.fileno())
-            waits.append(time.perf_counter() - due)
-    return percentiles(waits)
+    said = tidelog_bench("disk", "--dir", folder, "--write-size", RECORD_BYTES, "--rate", rate, "--duration", f"{seconds}s")
+    return percentiles(said)
 
 
-def percentiles(waits):
-    cuts = statistics.quantiles(waits, n=1000, method="inclusive") if len(waits) > 1 else waits * 999
-    return {"p50 ms": 1000 * cuts[499], "p99 ms": 1000 * cuts[989], "p99.9 ms": 1000 * cuts[998]}
+def native_produce(broker, topic, records, record_bytes):
+    """The native client, as fast as it goes."""
+
+    def run():
+        to = ("--bootstrap", broker.server.native, "--topic", topic)
+        said = tidelog_bench("produce", *to, "--records", records, "--record-size", record_bytes, "--batch-size", BATCH_BYTES)
+        return seconds_and_core(said)
+
+    return measured(broker, records * record_bytes / 1e6, run)
 
 
-def native(broker, verb, topic, *arguments):
-    """`tidelog bench VERB`, as JSON."""
-    command = [binary(), "bench", verb, topic, "--bootstrap", broker.server.native, "--json", *map(str, arguments)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=600).stdout)
+def native_consume(broker, topic, records, record_bytes):
+    """The native client, from the beginning, looking at every record."""
+
+    def run():
+        to = ("--bootstrap", broker.server.native, "--topic", topic)
+        return seconds_and_core(tidelog_bench("consume", *to, "--records", records))
+
+    return measured(broker, records * record_bytes / 1e6, run)
+
+
+def native_latency(broker, topic, rate, seconds):
+    """One record at a time, sent when it is due and not later, however long the one before took."""
+    to = ("--bootstrap", broker.server.native, "--topic", topic)
+    return percentiles(tidelog_bench("latency", *to, "--rate", rate, "--duration", f"{seconds}s", "--linger", "0ms"))
+
+
+def seconds_and_core(said):
+    seconds = said["elapsed_us"] / 1e6
+    return seconds, {"client core": said["client_cpu_ms"] / 1000 / seconds}
+
+
+def percentiles(said):
+    return {f"{name} ms": said[f"{key}_us"] / 1000 for name, key in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p99_9"))}

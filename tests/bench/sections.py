@@ -27,7 +27,7 @@ def produce(report, folder):
             syncs = synced(broker)
             add("native, tidelog", loads.native_produce(broker, "native", RECORDS, loads.RECORD_BYTES))
             group = MEGABYTES * 1e6 / max(1, synced(broker) - syncs)
-            add("bare append + fdatasync", {**loads.bare_append(folder, MEGABYTES, group), "group KiB": group / 1024})
+            add("bare append + fdatasync", loads.bare_append(folder, MEGABYTES, group))
         for name, open_broker in parties(folder):
             with open_broker() as broker:
                 for client, load in (("librdkafka", loads.librdkafka_produce), ("java", loads.java_produce)):
