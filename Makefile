@@ -28,17 +28,17 @@ lint:
 unit:
 	$(CARGO) test --quiet --workspace
 
-# The binaries that the tests run: release speed with every check on.
+# The binary that the tests run: release speed with every check on.
 binary:
-	$(CARGO) build --quiet --profile sim -p tidelog-server -p tidelog-sim
+	$(CARGO) build --quiet --profile sim -p tidelog-server
 
 # A short sweep of the simulator.
 smoke: binary
-	$(TARGET)/sim/tidelog-sim sweep --seeds $(SMOKE_SEEDS)
+	$(TARGET)/sim/tidelog sim sweep --seeds $(SMOKE_SEEDS)
 
 # A long one: SEEDS=A..B.
 sim: binary
-	$(TARGET)/sim/tidelog-sim sweep --seeds $(SEEDS)
+	$(TARGET)/sim/tidelog sim sweep --seeds $(SEEDS)
 
 # Real clients, the command line, a few crashes.
 outside: prepare binary

@@ -375,6 +375,8 @@ fn read_error(error: &LogError) -> ErrorCode {
     match error {
         LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         LogError::NotOpen => ErrorCode::NotLeaderOrFollower,
+        // Not the storage error that clients wait out: this batch stays as it is.
+        LogError::Corrupt { .. } => ErrorCode::CorruptMessage,
         _ => ErrorCode::KafkaStorageError,
     }
 }
