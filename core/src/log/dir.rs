@@ -175,6 +175,9 @@ impl<D: Disk> LogDir<D> {
         let clean = files.iter().any(|file| file == names::CLEAN_SHUTDOWN);
         if clean {
             disk.remove(names::CLEAN_SHUTDOWN)?;
+        }
+        if !mutant!(X83) {
+            // Folders of logs that were made just before a crash are there, but perhaps not for good.
             disk.sync_dir("").map_err(checkpoint::fatal)?;
         }
         for folder in files.iter().filter(|file| file.ends_with(names::DELETE_DIR)) {
@@ -255,9 +258,10 @@ impl<D: Disk> LogDir<D> {
                 Step::Again
             }
             Ok(Progress::Open(open, report)) => {
-                let state = state(&open, report);
+                let outcome = JobOutcome::Opened(state(&open, report));
+                let wants_sync = open.wants_sync;
                 self.logs.insert(log, Slot::Open(open));
-                Step::Done(Ok(JobOutcome::Opened(state)))
+                if wants_sync { Step::Sync(outcome) } else { Step::Done(Ok(outcome)) }
             }
             Err(error) => self.fail_open(log, error),
         }

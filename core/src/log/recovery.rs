@@ -112,6 +112,7 @@ impl<D: Disk> Opening<D> {
             let file = write_owner(&log.at, topic_id)?;
             log.unsynced_files.push(file);
             log.names_dirty = true;
+            log.root_dirty = true;
         }
         let mut bases = Vec::new();
         for name in log.at.disk.list(&log.at.dir)? {
@@ -390,9 +391,9 @@ impl<D: Disk> Opening<D> {
             // A segment that a killed process had just created is there, and nobody has synced its name.
             log.names_dirty = true;
             if log.end > log.recovery_point || self.report.truncated_bytes > 0 {
-                // What was found may have been in the page cache alone.
-                log.segments[self.first_scanned..].iter_mut().for_each(Segment::set_dirty);
-                log.sync_all()?;
+                // What was found may have been in the page cache alone: it counts once it is synced.
+                log.segments.iter_mut().skip(self.first_scanned).for_each(Segment::set_dirty);
+                log.wants_sync = true;
             }
         }
         if log.epochs.truncate_start(log.log_start) {

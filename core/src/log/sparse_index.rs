@@ -59,10 +59,9 @@ impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
         }
         let file = at.disk.open(&at.segment(base, E::EXTENSION), OpenMode::CreateOrOpen)?;
         self.written = usize::try_from(at.disk.len(&file)?).unwrap_or(usize::MAX) / E::BYTES;
-        self.last = match self.written {
-            0 => None,
-            n => read_entries(&at.disk, &file, n - 1, 1)?.pop(),
-        };
+        if self.tail.is_empty() && self.written > 0 {
+            self.last = read_entries(&at.disk, &file, self.written - 1, 1)?.pop();
+        }
         self.file = Some(file);
         Ok(())
     }

@@ -46,8 +46,12 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) producers: ProducerTable,
     /// Offsets of the producer snapshots in the folder, ascending.
     pub(crate) snapshots: Vec<Offset>,
-    /// Names of files created in the folder, or the folder's own, that were not synced.
+    /// Were files created, renamed or removed in the folder since it was last synced?
     pub(crate) names_dirty: bool,
+    /// Is the folder itself new, so that the data directory must be synced?
+    pub(crate) root_dirty: bool,
+    /// Did recovery find what may not be on the disk yet?
+    pub(crate) wants_sync: bool,
     /// Do memory and `leader-epoch-checkpoint` differ?
     pub(crate) epochs_dirty: bool,
     /// Other files that the next sync must cover.
@@ -104,6 +108,8 @@ impl<D: Disk> Log<D> {
             producers: ProducerTable::new(),
             snapshots: Vec::new(),
             names_dirty: false,
+            root_dirty: false,
+            wants_sync: false,
             epochs_dirty: false,
             unsynced_files: Vec::new(),
             unsynced_snapshots: Vec::new(),
@@ -292,10 +298,15 @@ impl<D: Disk> Log<D> {
                 None => {}
             }
         }
-        if core::mem::take(&mut self.names_dirty) && !mutant!(X83) {
-            unsynced.dirs = [self.at.dir.clone(), String::new()].into();
-        }
+        unsynced.dirs = self.take_dirty_dirs();
         unsynced
+    }
+
+    /// The folders to be synced; from here on they count as synced.
+    fn take_dirty_dirs(&mut self) -> Vec<String> {
+        let names = core::mem::take(&mut self.names_dirty).then(|| self.at.dir.clone());
+        let root = core::mem::take(&mut self.root_dirty).then(String::new);
+        if mutant!(X83) { Vec::new() } else { names.into_iter().chain(root).collect() }
     }
 
     /// A sync has succeeded; returns the durable end.
@@ -354,9 +365,8 @@ impl<D: Disk> Log<D> {
             checkpoint::replace(&self.at.disk, &self.at.dir, names::EPOCHS, self.epochs.to_text().as_bytes())?;
             self.epochs_dirty = false;
         }
-        if core::mem::take(&mut self.names_dirty) && !mutant!(X83) {
-            self.at.disk.sync_dir(&self.at.dir).map_err(LogError::Offline)?;
-            self.at.disk.sync_dir("").map_err(LogError::Offline)?;
+        for dir in self.take_dirty_dirs() {
+            self.at.disk.sync_dir(&dir).map_err(LogError::Offline)?;
         }
         self.recovery_point = self.durable_end;
         self.check();

@@ -55,13 +55,17 @@ fn open_dir(disk: &TestDisk) -> Result<(LogDir<TestDisk>, DirState), DirError> {
     LogDir::open(disk.clone())
 }
 
-fn open_log(dir: &mut LogDir<TestDisk>, config: &LogConfig) -> Result<LogState, LogError> {
+fn open_log(dir: &mut LogDir<TestDisk>, disk: &TestDisk, config: &LogConfig) -> Result<LogState, LogError> {
     let order = Job::Open { dir: "orders-0".to_owned(), topic_id: TOPIC, config: config.clone(), wall: WALL };
     let mut step = dir.execute(LOG, order);
     loop {
         match step {
             Step::Done(Ok(JobOutcome::Opened(state))) => return Ok(state),
             Step::Done(Err(error)) => return Err(error),
+            Step::Sync(JobOutcome::Opened(state)) => {
+                sync(dir, disk)?;
+                return Ok(state);
+            }
             Step::Again => step = dir.resume(LOG),
             other => panic!("{other:?}"),
         }
@@ -108,7 +112,7 @@ fn started(config: &LogConfig) -> (TestDisk, LogDir<TestDisk>) {
     let disk = TestDisk::new();
     format(&disk);
     let (mut dir, _) = open_dir(&disk).expect("it was just formatted");
-    open_log(&mut dir, config).expect("an empty log opens");
+    open_log(&mut dir, &disk, config).expect("an empty log opens");
     (disk, dir)
 }
 
@@ -140,14 +144,14 @@ fn a_clean_stop_needs_no_recovery_and_a_crash_does() {
     let (mut dir, state) = open_dir(&disk).expect("works");
     assert!(state.clean);
     assert_eq!(state.vote, Some(Vote { epoch: LeaderEpoch(3), voted_for: None }));
-    let opened = open_log(&mut dir, &small_segments()).expect("works");
+    let opened = open_log(&mut dir, &disk, &small_segments()).expect("works");
     assert_eq!((opened.log_end, opened.recovery.clean, opened.recovery.scanned_bytes), (Offset(40), true, 0));
     drop(dir);
 
     // The marker is gone: this start was never stopped.
     let (mut dir, state) = open_dir(&disk).expect("works");
     assert!(!state.clean);
-    let opened = open_log(&mut dir, &small_segments()).expect("works");
+    let opened = open_log(&mut dir, &disk, &small_segments()).expect("works");
     assert_eq!(opened.log_end, Offset(40));
     assert_eq!(read_all(&mut dir, Offset(0), Offset(40)).expect("works").len(), 40);
     assert!(opened.recovery.scanned_bytes < 2000, "bounded by the recovery point: {opened:?}");
@@ -199,7 +203,7 @@ fn a_full_disk_leaves_the_log_as_it_was() {
         assert_eq!(read_all(&mut dir, Offset(0), Offset(99)).expect("works").len(), 25, "call {call}");
         drop(dir);
         let (mut dir, _) = open_dir(&disk).expect("works");
-        let opened = open_log(&mut dir, &small_segments()).expect("works");
+        let opened = open_log(&mut dir, &disk, &small_segments()).expect("works");
         assert_eq!((opened.log_end, opened.recovery.truncated_bytes), (Offset(25), 0), "call {call}");
     }
 }
@@ -304,7 +308,7 @@ fn retention_goes_by_start_size_and_age() {
     sync(&mut dir, &disk).expect("works");
     drop(dir);
     let (mut dir, _) = open_dir(&disk).expect("works");
-    let opened = open_log(&mut dir, &config).expect("works");
+    let opened = open_log(&mut dir, &disk, &config).expect("works");
     assert_eq!((opened.log_start, opened.log_end), (Offset(60), Offset(61)));
 }
 
@@ -325,7 +329,7 @@ fn truncation_takes_producers_epochs_and_indexes_along() {
     assert!(matches!(trimmed, JobOutcome::Trimmed { end: Offset(17), .. }));
     drop(dir);
     let (mut dir, _) = open_dir(&disk).expect("works");
-    let opened = open_log(&mut dir, &small_segments()).expect("works");
+    let opened = open_log(&mut dir, &disk, &small_segments()).expect("works");
     assert_eq!(opened.log_end, Offset(17));
     assert_eq!(opened.epochs, [(LeaderEpoch(0), Offset(0))]);
     assert_eq!(opened.producers, expected);
@@ -354,7 +358,7 @@ fn rot_after_the_recovery_point_is_not_taken_for_a_torn_tail() {
     };
     let reopen = |disk: &TestDisk| {
         let (mut dir, _) = open_dir(disk).expect("works");
-        open_log(&mut dir, &LogConfig::default()).map(|state| (state, dir))
+        open_log(&mut dir, disk, &LogConfig::default()).map(|state| (state, dir))
     };
     // A flipped bit: whole batches follow, no page is missing.
     let disk = fill();
@@ -443,7 +447,7 @@ fn indexes_that_lie_are_found_out() {
         bad.truncate(prng.below(bad.len() as u64 + 1) as usize);
         disk.damage("orders-0/00000000000000000000.index", |bytes| *bytes = bad);
         let (mut dir, _) = open_dir(&disk).expect("works");
-        let opened = open_log(&mut dir, &LogConfig::default()).expect("the log itself is whole");
+        let opened = open_log(&mut dir, &disk, &LogConfig::default()).expect("the log itself is whole");
         assert_eq!(opened.log_end, Offset(50));
         for i in 0..50 {
             let found = read_all(&mut dir, Offset(i), Offset(50)).expect("the log itself is whole");
@@ -620,7 +624,7 @@ fn crash_run(seed: u64, call: u64, fault: Fault, power: bool) -> bool {
     let mut prng = Prng::new(seed);
     let mut model = Model::default();
     let (mut dir, _) = open_dir(&disk).expect("works");
-    open_log(&mut dir, &config).expect("works");
+    open_log(&mut dir, &disk, &config).expect("works");
     disk.fail_at(call, fault);
     for _ in 0..40 {
         if random_job(&mut dir, &disk, &mut model, &mut prng, &config).is_err() {
@@ -636,7 +640,7 @@ fn crash_run(seed: u64, call: u64, fault: Fault, power: bool) -> bool {
             disk.restart()
         }
         let (mut dir, _) = open_dir(&disk).expect(&what);
-        let state = open_log(&mut dir, &config).expect(&what);
+        let state = open_log(&mut dir, &disk, &config).expect(&what);
         check_recovered(&mut dir, &state, &model, &what);
         // What was recovered is promised, and life goes on.
         model.start = state.log_start.0;
