@@ -10,7 +10,7 @@ from harness.records import Record, text_sample
 from harness.server import run
 
 # Exit codes, as `tidelog --help` lists them.
-FAILED, USAGE, CONNECT, NOT_FOUND, TIMED_OUT = 1, 2, 3, 4, 5
+FAILED, USAGE, CONNECT, NOT_FOUND, TIMED_OUT, DATA = 1, 2, 3, 4, 5, 6
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_inspect_of_a_hurt_segment(refused, stopped):
     data[len(data) // 2] ^= 1
     stopped.write_bytes(data)
     answer = run("inspect", stopped)
-    assert answer.returncode == FAILED
+    assert answer.returncode == DATA
     lines = answer.stderr.decode().splitlines()
     assert lines[0].startswith("error: ") and "CRC" in lines[0].upper() and lines[1].startswith("hint: "), lines
 
@@ -165,7 +165,7 @@ def test_inspect_of_what_is_none_of_ours(refused, tmp_path):
     (tmp_path / "thesis.txt").write_text("chapter one")
     answer = run("inspect", tmp_path / "thesis.txt")
     refused(answer.returncode, "inspect", tmp_path / "thesis.txt", says="thesis.txt")
-    assert answer.returncode in (FAILED, USAGE)
+    assert answer.returncode == DATA
 
 
 # ------------------------------------------------------------------------------------------------------- in order
