@@ -97,11 +97,11 @@ impl NodeHandle {
         let id = RequestId(self.shared.next_request.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         self.calls.send(Call { id, request, reply, share }).await.map_err(|_| Stopped)?;
-        let mut waiting = Waiting { id, abandoned: Some(self.abandoned.clone()) };
+        let waiting = Waiting { id, abandoned: Some(self.abandoned.clone()) };
         let shared = Arc::clone(&self.shared);
         Ok(async move {
             let response = answer.await;
-            waiting.abandoned = None;
+            waiting.ended();
             let response = response.map_err(|_| Stopped)?;
             shared.metrics.answered(api, &response, begun.elapsed());
             Ok(response)
@@ -142,6 +142,13 @@ impl NodeHandle {
 struct Waiting {
     id: RequestId,
     abandoned: Option<mpsc::UnboundedSender<RequestId>>,
+}
+
+impl Waiting {
+    /// There is nothing left to abandon.
+    fn ended(mut self) {
+        self.abandoned = None;
+    }
 }
 
 impl Drop for Waiting {
