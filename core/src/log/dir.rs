@@ -443,7 +443,10 @@ impl<D: Disk> LogDir<D> {
                 let open = self.log(log)?;
                 open.close()?;
                 let dir = open.at.dir.clone();
-                self.note_points();
+                // This log's only: a directory of ten thousand closes them all one after another.
+                let points = [open.recovery_point, open.log_start, open.high_watermark];
+                let checkpoints = [&mut self.recovery_points, &mut self.log_starts, &mut self.high_watermarks];
+                checkpoints.into_iter().zip(points).for_each(|(checkpoint, point)| set(checkpoint, &dir, point));
                 self.logs.remove(&log);
                 self.cleanings.remove(&log);
                 self.closed.insert(dir);
