@@ -232,6 +232,12 @@ impl Config {
         }
     }
 
+    /// Can a log lose what it knows of producers? It may expire, and under Kafka's page-cache rule power loss takes it:
+    /// an unknown producer's batch is then accepted whatever its sequence.
+    pub fn forgets_producers(&self) -> bool {
+        self.producer_expiration_ms < 86_400_000 || self.replicated_durability == 1 && self.power_loss == 1
+    }
+
     /// A span of so many milliseconds.
     pub fn millis(&self, ms: u64) -> Duration {
         Duration::from_millis(ms)

@@ -122,12 +122,8 @@ counted! {
         RecordsDeleted = "records-deleted",
         /// Compaction removed a record.
         RecordCompacted = "record-compacted",
-        /// Compaction removed a tombstone.
-        TombstoneRemoved = "tombstone-removed",
         /// Several appends shared one sync.
         GroupCommit = "group-commit",
-        /// A fetch was answered after having waited.
-        FetchParked = "fetch-parked",
         /// Batches came from the log's files.
         ReadFromLog = "read-from-log",
         /// Batches came from the tail in memory.
@@ -140,8 +136,6 @@ counted! {
         CorruptReported = "corrupt-reported",
         /// A full disk refused a write.
         WriteRefusedFull = "write-refused-full",
-        /// A full disk took writes again after space returned.
-        FullRecovered = "full-recovered",
         /// A topic was created under the name of a deleted one.
         TopicRecreated = "topic-recreated",
         /// Partitions were added.
@@ -156,8 +150,6 @@ counted! {
         CrashWhileRecovering = "crash-while-recovering",
         /// A batch over the size limit was refused.
         MessageTooLarge = "message-too-large",
-        /// A log rolled to a new segment.
-        SegmentRolled = "segment-rolled",
     }
 }
 

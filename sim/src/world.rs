@@ -23,7 +23,7 @@ use crate::{
     oracle::Oracle,
     queue::Queue,
     rng::{Purpose, Stream},
-    tally::{Fault, Tally},
+    tally::{Fault, Mark, Tally},
     trace::Trace,
     wire,
 };
@@ -851,6 +851,9 @@ impl World {
                     continue;
                 }
                 let held: Vec<Held> = held.iter().map(Held::of).collect();
+                let left: usize = held.iter().map(|held| held.notes.len()).sum();
+                let written: usize = ledger.held.range(start..committed).map(|(_, held)| held.notes.len()).sum();
+                self.tally.sometimes(Mark::RecordCompacted, ledger.compacted && left < written);
                 check::read_through(ledger, start, &held).map_err(Failure::Broken)?;
             }
         }

@@ -111,7 +111,7 @@ impl MachineProducer {
                         tombstone: false,
                         acks: Acks::All,
                         // After a new epoch the machine may leave records undelivered, but never doubles any.
-                        exactly_once: self.idempotent && scene.config.producer_expiration_ms >= 86_400_000,
+                        exactly_once: self.idempotent && !scene.config.forgets_producers(),
                         fate: Fate::Open,
                         settled_at: 0,
                     });

@@ -203,7 +203,7 @@ impl Producer {
                 key,
                 tombstone,
                 acks: self.acks,
-                exactly_once: self.idempotent && scene.config.producer_expiration_ms >= 86_400_000,
+                exactly_once: self.idempotent && !scene.config.forgets_producers(),
                 fate: Fate::Open,
                 settled_at: 0,
             });
