@@ -628,7 +628,7 @@ impl Host {
             && let Some(ended) = process.worker.work(env.tally)
         {
             process.working = true;
-            let cost = self.disk.take_bill() + 2_000;
+            let cost = self.disk.take_bill().min(PIECE_MAX) + 2_000;
             env.queue.after(cost, Event::Host(index, incarnation, Happening::Worked(ended)));
         }
         if let Some(tickets) = process.worker.begin_sync() {
@@ -639,7 +639,7 @@ impl Host {
             });
             let results = results.collect();
             self.disk.end_boarding();
-            let cost = self.disk.take_bill() + 10_000;
+            let cost = self.disk.take_bill().min(PIECE_MAX) + 10_000;
             env.queue.after(cost, Event::Host(index, incarnation, Happening::Landed(flight, results)));
         }
         self.show_calls(env);
@@ -687,6 +687,9 @@ impl Host {
         process.node.partitions().map(line).collect()
     }
 }
+
+/// The longest that one piece of work takes, in nanoseconds, however slow the disk: it must end after all is healed.
+const PIECE_MAX: u64 = 10_000_000_000;
 
 /// The one partition of the metadata log.
 pub fn metadata_partition() -> TopicPartition {
