@@ -1,10 +1,6 @@
 //! The cluster as the committed metadata records describe it.
 
-use alloc::{
-    collections::BTreeMap,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::record::{MetadataRecord, PartitionChange};
 use crate::{
@@ -201,7 +197,7 @@ impl core::fmt::Display for ConfigResource {
         match self {
             Self::Topic(name) => write!(f, "topic {name}"),
             Self::Broker(Some(node)) => write!(f, "broker {node}"),
-            Self::Broker(None) => f.write_str(&"the brokers' defaults".to_string()),
+            Self::Broker(None) => f.write_str("the brokers' defaults"),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Identity {
         let text = core::str::from_utf8(text).map_err(|_| MetaError::Corrupt("not text"))?;
         let get = |key: &str| {
             let properties = text.lines().filter(|l| !l.starts_with(['#', '!'])).filter_map(|l| l.split_once('='));
-            properties.filter(|(k, _)| k.trim() == key).map(|(_, value)| unescape(value.trim())).last()
+            properties.filter(|(k, _)| k.trim() == key).map(|(_, value)| unescape(value.trim())).next_back()
         };
         let format = get("tidelog.format");
         if format.as_deref() != Some(FORMAT) || get("version").as_deref() != Some("1") {

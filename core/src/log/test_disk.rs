@@ -233,7 +233,7 @@ impl Disk for TestDisk {
         let mut state = self.0.borrow_mut();
         // A failed write may leave a part behind.
         let written = if outcome.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        if outcome.is_err() && state.crashed && at % 2 == 0 {
+        if outcome.is_err() && state.crashed && at.is_multiple_of(2) {
             return outcome;
         }
         let cached = &mut state.files[file.index].cached;

@@ -9,7 +9,7 @@ use crate::{
     ids::{JobId, LogId, PartitionId, TopicId, TopicName, TopicPartition, partition_dir},
     log::{Job, JobOutcome, LogConfig, LogError},
     message::{ConfigResource, ErrorCode},
-    replica::Partition,
+    replica::{OpenedLog, Partition},
 };
 
 /// How far a node has come. It goes forward only.
@@ -76,9 +76,8 @@ impl Node {
         match (outcome, self.image.partition(opening.id)) {
             (Ok(JobOutcome::Opened(state)), Some(image)) => {
                 let Opening { id, topic, config } = opening;
-                let (me, image) = (self.config.node, image.clone());
-                let effects = &mut self.effects;
-                let (partition, order) = Partition::lead(me, id, topic, log, config, &image, state, effects);
+                let opened = OpenedLog { id, topic, log, config, state };
+                let (partition, order) = Partition::lead(self.config.node, opened, image, &mut self.effects);
                 self.jobs.extend(order.map(|job| (job, Purpose::Order)));
                 self.partitions.insert(log, partition);
                 self.by_id.insert(id, log);
@@ -171,11 +170,7 @@ impl Node {
         match purpose {
             Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, outcome),
             Some(_) => {}
-            None if self.opening.remove(&log).is_some() => {
-                if outcome.is_ok() {
-                    self.close_log(log);
-                }
-            }
+            None if self.opening.remove(&log).is_some() => outcome.iter().for_each(|_| self.close_log(log)),
             None if self.partitions.contains_key(&log) => self.on_append_ended(log, job, outcome),
             None => {}
         }

@@ -15,5 +15,5 @@ mod partition;
 mod tail;
 
 pub use admission::{Admission, Refusal};
-pub use partition::{Ack, Completed, Housekeeping, Partition, ReadPlan};
+pub use partition::{Ack, Completed, Housekeeping, OpenedLog, Partition, ReadPlan};
 pub use tail::TailBudget;

@@ -55,6 +55,21 @@ pub enum ReadPlan {
     },
 }
 
+/// A partition's log that has just been opened.
+#[derive(Debug)]
+pub struct OpenedLog {
+    /// Whose.
+    pub id: TopicPartition,
+    /// Its topic's name.
+    pub topic: TopicName,
+    /// Its handle.
+    pub log: LogId,
+    /// Its settings.
+    pub config: LogConfig,
+    /// What was found in it.
+    pub state: LogState,
+}
+
 /// One partition that this node leads.
 #[derive(Debug)]
 pub struct Partition {
@@ -102,14 +117,11 @@ impl Partition {
     /// appended in it (KIP-101).
     pub fn lead(
         me: NodeId,
-        id: TopicPartition,
-        topic: TopicName,
-        log: LogId,
-        config: LogConfig,
+        opened: OpenedLog,
         image: &cluster::Partition,
-        state: LogState,
         effects: &mut Effects,
     ) -> (Self, Option<JobId>) {
+        let OpenedLog { id, topic, log, config, state } = opened;
         let mut partition = Self {
             id,
             topic,
