@@ -182,12 +182,9 @@ where
         if state.stopped {
             return;
         }
-        let frame = match wire::encode_request(Correlation(call.id.0), &call.request) {
-            Ok(frame) => frame,
-            Err(_) => {
-                state.machine.on_reply(self.clock.now(), call.id, Reply::Refused(ErrorCode::MessageTooLarge));
-                return;
-            }
+        let Ok(frame) = wire::encode_request(Correlation(call.id.0), &call.request) else {
+            state.machine.on_reply(self.clock.now(), call.id, Reply::Refused(ErrorCode::MessageTooLarge));
+            return;
         };
         let key = match call.to {
             Target::Node(node) => LinkKey::Node(node),
