@@ -237,7 +237,7 @@ impl Host {
         let (at, name, clean) = (env.queue.now(), self.index, state.clean);
         env.trace.line(at, || format!("n{name} starts, clean {clean}"));
         self.process = Some(Process {
-            node: Node::new(config, state, self.random.next()),
+            node: Node::new(config, state, self.random.draw()),
             worker: Worker::new(dir),
             working: false,
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),

@@ -66,7 +66,7 @@ impl<E> Queue<E> {
 
     /// Has an event happen at this time, or now if that is past.
     pub fn at(&mut self, at: u64, event: E) {
-        let tie = self.tie.as_mut().map_or(0, Stream::next);
+        let tie = self.tie.as_mut().map_or(0, Stream::draw);
         self.heap.push(Entry { at: at.max(self.now), tie, seq: self.seq, event });
         self.seq += 1;
     }

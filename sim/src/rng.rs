@@ -43,14 +43,14 @@ impl Stream {
     }
 
     /// The next value.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.drawn += 1;
         prng::draw(self.seed, self.purpose, self.entity, self.drawn)
     }
 
     /// A value in `0..bound`; 0 for an empty range.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A value from `low` to `high`, both included.
@@ -73,7 +73,7 @@ impl Stream {
 
     /// An exponentially distributed value with this mean, by leading zeros: ln 2 · (zeros + 1 - mantissa).
     pub fn exponential(&mut self, mean: u64) -> u64 {
-        let bits = self.next() | 1;
+        let bits = self.draw() | 1;
         let zeros = u64::from(bits.leading_zeros());
         let mantissa = (bits << zeros) >> 47 & 0xffff;
         let exponent = ((zeros + 1) << 16) - mantissa;
@@ -121,12 +121,12 @@ mod tests {
     fn streams_do_not_disturb_each_other() {
         let mut alone = Stream::new(3, Purpose::Disk, 1);
         let mut other = Stream::new(3, Purpose::Disk, 2);
-        let first: Vec<u64> = (0..4).map(|_| alone.next()).collect();
+        let first: Vec<u64> = (0..4).map(|_| alone.draw()).collect();
         let mut again = Stream::new(3, Purpose::Disk, 1);
         let second: Vec<u64> = (0..4)
             .map(|_| {
-                other.next();
-                again.next()
+                other.draw();
+                again.draw()
             })
             .collect();
         assert_eq!(first, second);

@@ -71,7 +71,7 @@ pub fn run(sweep: &Sweep, config: &(dyn Fn(u64) -> Config + Sync), failed: &(dyn
             }
             let config = config(seed);
             let mut outcome = run::run(seed, &config, false);
-            let twice = sweep.meta_every > 0 && seed % sweep.meta_every == 0;
+            let twice = sweep.meta_every > 0 && seed.is_multiple_of(sweep.meta_every);
             if twice && outcome.verdict.is_none() {
                 let again = run::run(seed, &config, false);
                 if again.digest != outcome.digest {

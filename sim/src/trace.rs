@@ -56,7 +56,7 @@ impl Trace {
             self.fold(word);
         }
         self.events += 1;
-        if self.events % CHECKPOINT_EVENTS == 0 {
+        if self.events.is_multiple_of(CHECKPOINT_EVENTS) {
             self.checkpoints.push(Checkpoint { events: self.events, at, digest: self.digest });
         }
     }

@@ -54,10 +54,10 @@ fn add_missing() {
     for kind in 0..REQUEST_KINDS {
         let bytes = match kind {
             0 | 6 | 8 => {
-                wire::encode_to_node(Correlation(5), &Samples::new(3).to_node(kind)).expect("fits").to_bytes().into()
+                wire::encode_to_node(Correlation(5), &Samples::new(3).any_request(kind)).expect("fits").to_bytes().into()
             }
             _ => sample(|seed| {
-                wire::encode_to_node(Correlation(seed), &Samples::new(seed).to_node(kind))
+                wire::encode_to_node(Correlation(seed), &Samples::new(seed).any_request(kind))
                     .expect("fits")
                     .to_bytes()
                     .into()
@@ -67,7 +67,7 @@ fn add_missing() {
     }
     for kind in 0..RESPONSE_KINDS {
         let encode = |seed| -> Vec<u8> {
-            let (message, surroundings) = Samples::new(seed).from_node(kind);
+            let (message, surroundings) = Samples::new(seed).any_response(kind);
             wire::encode_from_node(Correlation(seed), &message, &surroundings).expect("fits").to_bytes().into()
         };
         let bytes = if matches!(kind, 0 | 1 | 7) { encode(3) } else { sample(encode) };

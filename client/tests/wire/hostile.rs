@@ -90,9 +90,9 @@ fn bent_and_cut_frames_never_panic() {
         for kind in 0..REQUEST_KINDS.max(RESPONSE_KINDS) {
             let mut samples = Samples::new(round);
             let bytes = if kind < REQUEST_KINDS && prng.chance(1, 2) {
-                wire::encode_to_node(Correlation(1), &samples.to_node(kind)).expect("it fits").to_bytes()
+                wire::encode_to_node(Correlation(1), &samples.any_request(kind)).expect("it fits").to_bytes()
             } else {
-                let (message, surroundings) = samples.from_node(kind.min(RESPONSE_KINDS - 1));
+                let (message, surroundings) = samples.any_response(kind.min(RESPONSE_KINDS - 1));
                 wire::encode_from_node(Correlation(1), &message, &surroundings).expect("it fits").to_bytes()
             };
             let mut bent = bytes.to_vec();

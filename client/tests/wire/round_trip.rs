@@ -32,7 +32,7 @@ fn frames(bytes: &[u8], portion: usize) -> Vec<Frame> {
 fn every_request_arrives_as_it_was_sent() {
     for kind in 0..REQUEST_KINDS {
         for seed in 0..SEEDS {
-            let sent = Samples::new(seed).to_node(kind);
+            let sent = Samples::new(seed).any_request(kind);
             let encoded = wire::encode_to_node(Correlation(seed), &sent).expect("it fits");
             let bytes = encoded.to_bytes();
             assert_eq!(bytes.len(), encoded.size());
@@ -49,7 +49,7 @@ fn every_request_arrives_as_it_was_sent() {
 fn every_response_arrives_as_it_was_sent() {
     for kind in 0..RESPONSE_KINDS {
         for seed in 0..SEEDS {
-            let (sent, surroundings) = Samples::new(seed).from_node(kind);
+            let (sent, surroundings) = Samples::new(seed).any_response(kind);
             let encoded = wire::encode_from_node(Correlation(seed), &sent, &surroundings).expect("it fits");
             let bytes = encoded.to_bytes();
             assert_eq!(bytes.len(), encoded.size());
@@ -69,7 +69,7 @@ fn frames_come_out_however_the_bytes_are_cut() {
     let mut count = 0;
     for seed in 0..40 {
         for kind in 0..REQUEST_KINDS {
-            let sent = Samples::new(seed).to_node(kind);
+            let sent = Samples::new(seed).any_request(kind);
             let frame = wire::encode_to_node(Correlation(count), &sent).expect("it fits");
             stream.extend_from_slice(&frame.to_bytes());
             count += 1;

@@ -206,7 +206,7 @@ impl Samples {
     }
 
     /// A request of the kind with this number, below [`REQUEST_KINDS`].
-    pub(crate) fn to_node(&mut self, kind: u64) -> ToNode {
+    pub(crate) fn any_request(&mut self, kind: u64) -> ToNode {
         let s = self;
         ToNode::Request(match kind {
             0 => return ToNode::Hello(Hello { software: s.text(), features: s.0.next_u64() }),
@@ -313,7 +313,7 @@ impl Samples {
     }
 
     /// An answer of the kind with this number, below [`RESPONSE_KINDS`], with what belongs beside it.
-    pub(crate) fn from_node(&mut self, kind: u64) -> (FromNode, Surroundings) {
+    pub(crate) fn any_response(&mut self, kind: u64) -> (FromNode, Surroundings) {
         let s = self;
         let mut surroundings = Surroundings::default();
         let response = match kind {

@@ -60,7 +60,7 @@ impl MachineProducer {
             delivery_timeout: Duration::from_secs(random.log_between(5, 40)),
             ..ProducerConfig::default()
         };
-        let core = Core::new(config, random.next());
+        let core = Core::new(config, random.draw());
         Self {
             random,
             id,

@@ -162,7 +162,7 @@ impl Reader {
                 }
                 lane.read.start = lane.read.start.max(Some(answer.log_start));
                 // A log whose last batches compaction has emptied ends without one.
-                if next >= answer.high_watermark || next == position && !matches!(lane.trouble, None) {
+                if next >= answer.high_watermark || next == position && lane.trouble.is_some() {
                     lane.read.end = Some(answer.high_watermark);
                     lane.done = true;
                     scene.history.finals.insert(to, lane.read.clone());

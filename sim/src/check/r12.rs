@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn readers_get_what_was_written_or_nothing() {
         let written = batch(0, None, &[(1, Some(0)), (2, Some(1))]);
-        let mut ledger = book(&[written.clone()]);
+        let mut ledger = book(std::slice::from_ref(&written));
         assert_eq!(served(&ledger, &[written], false), None);
         assert_eq!(served(&ledger, &[], true), Some("garbage-served"));
         let other = batch(0, None, &[(1, Some(0)), (2, Some(7))]);
-        assert_eq!(served(&ledger, &[other.clone()], false), Some("other-bytes"));
+        assert_eq!(served(&ledger, std::slice::from_ref(&other), false), Some("other-bytes"));
         assert_eq!(served(&ledger, &[batch(5, None, &[(1, Some(0))])], false), Some("other-bytes"));
         ledger.compacted = true;
         assert_eq!(served(&ledger, &[other], false), Some("other-record"));

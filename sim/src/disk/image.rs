@@ -244,7 +244,7 @@ impl Image {
                     let target = slot(&mut self.durable, index).get_or_insert_with(Durable::zeros);
                     let target = Rc::make_mut(&mut target.page);
                     let prefix = random.chance(500_000);
-                    let mask = if prefix { (1 << random.below(9)) - 1 } else { random.next() };
+                    let mask = if prefix { (1 << random.below(9)) - 1 } else { random.draw() };
                     for sector in (0..PAGE / SECTOR).filter(|sector| mask >> sector & 1 == 1) {
                         let range = sector * SECTOR..(sector + 1) * SECTOR;
                         target[range.clone()].copy_from_slice(&cached.page[range]);
@@ -398,7 +398,7 @@ mod tests {
                 match random.below(5) {
                     0 | 1 => {
                         let at = random.below(model.len() as u64 + 1) as usize;
-                        let bytes: Vec<u8> = (0..random.below(9_000)).map(|_| random.next() as u8).collect();
+                        let bytes: Vec<u8> = (0..random.below(9_000)).map(|_| random.draw() as u8).collect();
                         image.write(at as u64, &bytes);
                         model.resize(model.len().max(at + bytes.len()), 0);
                         model[at..at + bytes.len()].copy_from_slice(&bytes);

@@ -248,7 +248,7 @@ impl SimDisk {
         let Some(Target::File(inode)) = inner.names.find(path) else { return false };
         let image = inner.images.get_mut(&inode).expect("a named file has an image");
         let (done, fault) = match rot {
-            Rot::Bit => (image.flip_bit(at, inner.random.next() as u8), Fault::BitRot),
+            Rot::Bit => (image.flip_bit(at, inner.random.draw() as u8), Fault::BitRot),
             Rot::Zeros => (image.zero_sector(at), Fault::ZeroedSector),
             Rot::Stale => (image.stale_sector(at), Fault::StaleSector),
             Rot::Misdirected => {
