@@ -178,6 +178,10 @@ where
 }
 
 /// Accepts connections from the moment the node is ready, and lets them end once `signal` has returned.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is the other end of something that `run` owns; there is one caller"
+)]
 async fn serve_clients<E: Env>(
     env: &E,
     settings: &Settings,
@@ -219,11 +223,8 @@ async fn serve_clients<E: Env>(
     tokio::select! {
         biased;
         () = &mut signal => {}
-        begun = begin => match begun {
-            Ok(()) => signal.await,
-            // The driver has ended by itself and says why.
-            Err(Stopped) => {}
-        }
+        // Where it could not begin, the driver has ended by itself and says why.
+        begun = begin => if begun.is_ok() { signal.await }
     }
     switch.send_replace(true);
     let drained = within(env, DRAIN_TIME_MAX, async {

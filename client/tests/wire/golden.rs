@@ -53,9 +53,10 @@ fn sample(encode: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
 fn add_missing() {
     for kind in 0..REQUEST_KINDS {
         let bytes = match kind {
-            0 | 6 | 8 => {
-                wire::encode_to_node(Correlation(5), &Samples::new(3).any_request(kind)).expect("fits").to_bytes().into()
-            }
+            0 | 6 | 8 => wire::encode_to_node(Correlation(5), &Samples::new(3).any_request(kind))
+                .expect("fits")
+                .to_bytes()
+                .into(),
             _ => sample(|seed| {
                 wire::encode_to_node(Correlation(seed), &Samples::new(seed).any_request(kind))
                     .expect("fits")

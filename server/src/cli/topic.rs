@@ -246,7 +246,7 @@ fn alter(args: AlterArgs) -> Result<(), Ended> {
         let request = AlterConfigsRequest { resources: vec![resource], validate_only: args.dry_run };
         let response = session.call(Request::AlterConfigs(request))?;
         let Response::AlterConfigs(response) = response else { return Err(session.nonsense().into()) };
-        for altered in response.resources.iter().filter(|altered| !altered.error.is_none()) {
+        if let Some(altered) = response.resources.iter().find(|altered| !altered.error.is_none()) {
             return Err(CliError::refused(&named(&args.name), altered.error, altered.message.as_deref()).into());
         }
     }
@@ -258,7 +258,7 @@ fn alter(args: AlterArgs) -> Result<(), Ended> {
         };
         let response = session.call(Request::CreatePartitions(request))?;
         let Response::CreatePartitions(response) = response else { return Err(session.nonsense().into()) };
-        for created in response.topics.iter().filter(|created| !created.error.is_none()) {
+        if let Some(created) = response.topics.iter().find(|created| !created.error.is_none()) {
             return Err(CliError::refused(&named(&args.name), created.error, created.message.as_deref()).into());
         }
     }

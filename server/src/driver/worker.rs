@@ -64,6 +64,9 @@ pub(super) struct Synced<D: Disk> {
     pub(super) result: Result<(), DiskError>,
 }
 
+/// What one sync has to run: each log's part of it.
+pub(super) type Tickets<D> = Vec<(LogId, SyncTicket<D>)>;
+
 /// A job's outcome on its way to the core.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -179,7 +182,7 @@ impl<D: Disk> Worker<D> {
 
     /// The tickets of a sync over all that was written, if one is due and none is running; the caller runs them
     /// and brings them back to [`Self::synced`].
-    pub(super) fn begin_sync(&mut self) -> Option<(Vec<(LogId, SyncTicket<D>)>, usize)> {
+    pub(super) fn begin_sync(&mut self) -> Option<(Tickets<D>, usize)> {
         if self.is_syncing || self.unsynced.is_empty() {
             return None;
         }

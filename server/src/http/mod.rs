@@ -37,9 +37,8 @@ pub async fn connection<E: Env>(context: Context<E>, stream: E::Stream, peer: So
         .half_close(false)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(HyperIo(stream), service);
-    match within(&context.env, CONNECTION_TIME_MAX, serving).await {
-        Some(Err(error)) => tracing::debug!(%peer, %error, "http connection"),
-        Some(Ok(())) | None => {}
+    if let Some(Err(error)) = within(&context.env, CONNECTION_TIME_MAX, serving).await {
+        tracing::debug!(%peer, %error, "http connection");
     }
 }
 

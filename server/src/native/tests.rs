@@ -115,7 +115,7 @@ impl Peer {
     /// Nothing comes any more.
     async fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        matches!(self.stream.read_to_end(&mut rest).await, Ok(_)) && self.ended.get()
+        self.stream.read_to_end(&mut rest).await.is_ok() && self.ended.get()
     }
 
     async fn question(&mut self) -> Question {

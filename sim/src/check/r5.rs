@@ -12,13 +12,14 @@ const CODE: &str = "R5";
 pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
     match seen {
         Seen::Opened { state, .. }
-            if !(state.log_start <= state.high_watermark && state.high_watermark <= state.log_end) => {
-                let why = format!(
-                    "opened with log start {}, high watermark {} and log end {}",
-                    state.log_start, state.high_watermark, state.log_end
-                );
-                return Err(violation(CODE, "order-of-marks", ledger.id, why));
-            }
+            if !(state.log_start <= state.high_watermark && state.high_watermark <= state.log_end) =>
+        {
+            let why = format!(
+                "opened with log start {}, high watermark {} and log end {}",
+                state.log_start, state.high_watermark, state.log_end
+            );
+            return Err(violation(CODE, "order-of-marks", ledger.id, why));
+        }
         Seen::Served { answer, batches, .. } if answer.error == ErrorCode::None => {
             let (start, stable, high) = (answer.log_start, answer.last_stable_offset, answer.high_watermark);
             if !(start <= stable && stable <= high && high <= ledger.end) {
