@@ -47,6 +47,14 @@ fn a_half_written_owner_file_is_written_again() {
     passes(6, &[]);
 }
 
+/// H1 duplicate: every record had been deleted, so the recovery point stood at the log start and counted for nothing;
+/// recovery passed over the snapshot there and forgot the producers, and a batch sent again was appended again.
+#[test]
+fn producers_outlive_the_deletion_of_all_their_records() {
+    passes(353, &[]);
+    passes(836, &[]);
+}
+
 /// D1: a run is a function of its seed and its configuration.
 #[test]
 fn two_runs_of_one_seed_are_the_same() {

@@ -206,7 +206,10 @@ impl<D: Disk> Opening<D> {
         log.end = start.offset;
         // The file has them still; once the recovery point is past them it must not.
         log.epochs_dirty |= log.epochs.truncate_end(start.offset);
-        let (table, from) = nearest_snapshot(log, recovery_point)?;
+        // What the checkpoint vouched for, also where deleted records reach up to it: the producers of records that are
+        // gone are remembered by their snapshot alone.
+        let vouched = self.points.recovery.unwrap_or(Offset::ZERO).max(recovery_point);
+        let (table, from) = nearest_snapshot(log, vouched)?;
         log.producers = table;
         self.producers_from = from;
         if from < start.offset {
