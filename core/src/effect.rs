@@ -3,9 +3,10 @@
 use alloc::{collections::VecDeque, string::String};
 
 use crate::{
-    ids::{JobId, LogId, RequestId},
+    ids::{CallId, JobId, LogId, NodeId, RequestId},
     log::Job,
-    message::Response,
+    message::{Endpoints, PeerRequest, Response},
+    time::Duration,
 };
 
 /// One order. A driver executes and reports; it decides nothing.
@@ -26,6 +27,25 @@ pub enum Effect {
         job: JobId,
         /// What to do.
         order: Job,
+    },
+    /// Ask a peer. Calls to one peer arrive in their order, on a connection that the driver keeps; when it breaks, every
+    /// call that waits on it is lost. A call without an answer within `timeout` has timed out, and its answer is dropped.
+    Call {
+        /// The id under which the outcome is to be reported.
+        call: CallId,
+        /// Whom.
+        to: NodeId,
+        /// What.
+        request: PeerRequest,
+        /// How long the answer may take, connecting included.
+        timeout: Duration,
+    },
+    /// A peer is reached at these endpoints from now on; calls to it go to the native one.
+    PeerMoved {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        endpoints: Endpoints,
     },
     /// Recovery is over: clients can be served.
     Ready,

@@ -42,7 +42,12 @@ id!(
 );
 id!(
     /// A request that a driver handed to the core and that waits for one [`crate::effect::Effect::Respond`].
+    /// The upper half of the numbers is the core's own, for what it asks itself.
     RequestId(u64)
+);
+id!(
+    /// A request that the core makes of a peer; its outcome comes back under the same id.
+    CallId(u64)
 );
 id!(
     /// A job that the core ordered; its outcome comes back under the same id.
@@ -56,6 +61,16 @@ id!(
 impl LogId {
     /// The metadata log, `__cluster_metadata-0`, is the first log that every node opens.
     pub const METADATA: Self = Self(0);
+}
+
+impl RequestId {
+    /// The first number that no driver uses.
+    pub const OWN: Self = Self(1 << 63);
+}
+
+impl BrokerEpoch {
+    /// Not registered.
+    pub const NONE: Self = Self(-1);
 }
 
 impl ProducerId {

@@ -1,9 +1,9 @@
 //! Facts that a driver tells the core.
 
 use crate::{
-    ids::{JobId, LogId, RequestId},
+    ids::{CallId, JobId, LogId, NodeId, RequestId},
     log::{JobOutcome, LogError},
-    message::Request,
+    message::{CallError, PeerResponse, Request},
 };
 
 /// One fact. Each is handled on its own, with the time at which it became known.
@@ -14,7 +14,7 @@ pub enum Input {
     Started,
     /// A client's request arrived and passed its listener's checks.
     Requested {
-        /// Chosen by the driver, never used twice; the answer carries it.
+        /// Chosen by the driver below [`RequestId::OWN`], never used twice; the answer carries it.
         id: RequestId,
         /// What is asked.
         request: Request,
@@ -32,6 +32,18 @@ pub enum Input {
         job: JobId,
         /// How.
         outcome: Result<JobOutcome, LogError>,
+    },
+    /// A call to a peer ended.
+    CallEnded {
+        /// Which.
+        call: CallId,
+        /// The answer, or why there is none.
+        outcome: Result<PeerResponse, CallError>,
+    },
+    /// A connection that this peer had opened to this node broke. It may have another by now; it is a hint to look.
+    PeerDisconnected {
+        /// Who.
+        node: NodeId,
     },
     /// The operator asks the node to stop: finish what is begun, close every log, then say
     /// [`crate::effect::Effect::Stopped`].

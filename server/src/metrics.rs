@@ -68,6 +68,7 @@ pub enum Api {
     CreatePartitions,
     DescribeConfigs,
     AlterConfigs,
+    Peer,
 }
 
 /// What is counted of one kind of request.
@@ -99,7 +100,7 @@ pub struct Histogram {
 
 impl Api {
     /// All kinds, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -115,6 +116,7 @@ impl Api {
         Self::CreatePartitions,
         Self::DescribeConfigs,
         Self::AlterConfigs,
+        Self::Peer,
     ];
 
     /// The kind of a request.
@@ -135,6 +137,7 @@ impl Api {
             Request::CreatePartitions(_) => Self::CreatePartitions,
             Request::DescribeConfigs(_) => Self::DescribeConfigs,
             Request::AlterConfigs(_) => Self::AlterConfigs,
+            Request::Peer(_) => Self::Peer,
         }
     }
 }

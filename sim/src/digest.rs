@@ -21,6 +21,8 @@ pub fn input(input: &Input) -> u64 {
         Input::JobEnded { log, job, outcome } => fold(&[4, u64::from(log.0), job.0, outcome_word(outcome)]),
         Input::StopRequested => 5,
         Input::TimePassed => 6,
+        Input::CallEnded { call, outcome } => fold(&[7, call.0, u64::from(outcome.is_ok())]),
+        Input::PeerDisconnected { node } => fold(&[8, node.0 as u64]),
     }
 }
 
@@ -34,6 +36,8 @@ pub fn effect(effect: &Effect) -> u64 {
         Effect::LogFailed { .. } => 5,
         Effect::DirectoryFailed { .. } => 6,
         Effect::Halt { .. } => 7,
+        Effect::Call { call, to, .. } => fold(&[8, call.0, to.0 as u64]),
+        Effect::PeerMoved { node, .. } => fold(&[9, node.0 as u64]),
     }
 }
 

@@ -527,6 +527,7 @@ impl Host {
                 self.end = End::Halted(reason);
                 Ok(())
             }
+            Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
             Effect::Stopped => {
                 process.worker.order(Order::Close);
                 Ok(())

@@ -124,6 +124,7 @@ pub fn encode_request(correlation: Correlation, request: &Request) -> Result<Enc
         Request::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Request::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Request::AlterConfigs(it) => it.write(to.init_alter_configs()),
+        Request::Peer(_) => unreachable!("no node calls another yet"),
     }
     finish(&builder, &body)
 }
@@ -208,6 +209,7 @@ pub fn encode_response(
         Response::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Response::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Response::AlterConfigs(it) => it.write(to.init_alter_configs()),
+        Response::Peer(_) => unreachable!("no node calls another yet"),
     }
     finish(&builder, &body)
 }

@@ -7,11 +7,13 @@
 mod admin;
 mod data;
 mod error;
+mod peer;
 mod refuse;
 
 pub use admin::*;
 pub use data::*;
 pub use error::ErrorCode;
+pub use peer::*;
 
 /// Everything that can be asked of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,8 @@ pub enum Request {
     DescribeConfigs(DescribeConfigsRequest),
     /// Settings as they should be (KIP-339).
     AlterConfigs(AlterConfigsRequest),
+    /// What only another node asks.
+    Peer(PeerRequest),
 }
 
 /// What a node answers; the variant is that of the request.
@@ -81,4 +85,6 @@ pub enum Response {
     DescribeConfigs(DescribeConfigsResponse),
     /// To [`Request::AlterConfigs`].
     AlterConfigs(AlterConfigsResponse),
+    /// To [`Request::Peer`].
+    Peer(PeerResponse),
 }

@@ -95,6 +95,7 @@ impl Request {
                     |of: &AlterConfigsResource| AlteredConfigs { resource: of.resource.clone(), error, message: None };
                 Response::AlterConfigs(AlterConfigsResponse { resources: r.resources.iter().map(failed).collect() })
             }
+            Self::Peer(r) => Response::Peer(r.refuse(error)),
         }
     }
 }

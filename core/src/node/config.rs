@@ -1,10 +1,11 @@
 //! What a node is told about itself before it starts.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use crate::{
     ids::{DirectoryId, NodeId},
     log::LogConfig,
+    message::Endpoints,
     time::Duration,
 };
 
@@ -19,6 +20,15 @@ pub struct NodeConfig {
     pub cluster_id: String,
     /// The data directory's identity.
     pub directory: DirectoryId,
+    /// This run of the process: a random number, another at every start (KIP-631).
+    pub incarnation: u128,
+    /// Where this node is reached, as it tells the others (`advertised.listeners`).
+    pub endpoints: Endpoints,
+    /// The voters of the metadata quorum, this node among them if it is one; empty means this node alone
+    /// (`controller.quorum.voters`). Drivers know their addresses.
+    pub voters: Vec<NodeId>,
+    /// How the cluster waits.
+    pub waits: ClusterWaits,
     /// `auto.create.topics.enable`
     pub auto_create_topics: bool,
     /// `num.partitions`
@@ -42,6 +52,10 @@ impl Default for NodeConfig {
             rack: None,
             cluster_id: String::new(),
             directory: DirectoryId([0; 16]),
+            incarnation: 0,
+            endpoints: Endpoints::default(),
+            voters: Vec::new(),
+            waits: ClusterWaits::default(),
             auto_create_topics: true,
             partitions_default: 1,
             replication_default: 1,
@@ -49,6 +63,47 @@ impl Default for NodeConfig {
             retention_check_interval: Duration::from_secs(300),
             cleaner_backoff: Duration::from_secs(15),
             expiry_check_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The waits between nodes. Kafka's names and, but where noted, its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterWaits {
+    /// `controller.quorum.election.timeout.ms`: a candidate without a majority tries again after this and up to as much
+    /// again at random.
+    pub election_timeout: Duration,
+    /// `controller.quorum.fetch.timeout.ms`: a follower that hears nothing of the leader for this long stands for
+    /// election, and a leader that hears nothing of a majority resigns.
+    pub quorum_fetch_timeout: Duration,
+    /// `controller.quorum.request.timeout.ms`
+    pub quorum_request_timeout: Duration,
+    /// `broker.heartbeat.interval.ms`
+    pub heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`: a broker without a heartbeat for this long is fenced.
+    pub broker_session_timeout: Duration,
+    /// `replica.lag.time.max.ms`
+    pub replica_lag_max: Duration,
+    /// `replica.fetch.wait.max.ms`
+    pub replica_fetch_wait: Duration,
+    /// `replica.fetch.backoff.ms`
+    pub replica_fetch_backoff: Duration,
+    /// `request.timeout.ms` of calls to peers.
+    pub call_timeout: Duration,
+}
+
+impl Default for ClusterWaits {
+    fn default() -> Self {
+        Self {
+            election_timeout: Duration::from_millis(1_000),
+            quorum_fetch_timeout: Duration::from_millis(2_000),
+            quorum_request_timeout: Duration::from_millis(2_000),
+            heartbeat_interval: Duration::from_millis(2_000),
+            broker_session_timeout: Duration::from_millis(9_000),
+            replica_lag_max: Duration::from_millis(30_000),
+            replica_fetch_wait: Duration::from_millis(500),
+            replica_fetch_backoff: Duration::from_millis(1_000),
+            call_timeout: Duration::from_millis(30_000),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Node, startup::Phase};
 use crate::{
     cluster::{self, Decision, MetadataRecord},
     epoch::LeaderEpoch,
-    ids::{BrokerEpoch, JobId, LogId, ProducerId, RequestId, TopicId, TopicName, TopicPartition},
+    ids::{BrokerEpoch, JobId, LogId, NodeId, ProducerId, RequestId, TopicId, TopicName, TopicPartition},
     log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
     message::{CreateTopicsRequest, ErrorCode, MetadataRequest, NewTopic, Request, Response, TopicRef},
     offset::Offset,
@@ -83,6 +83,11 @@ impl MetadataLog {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// The controller: whoever leads the metadata log.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.quorum.as_ref().and_then(Quorum::leader)
     }
 
     fn quorum(&mut self) -> &mut Quorum {

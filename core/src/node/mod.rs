@@ -9,6 +9,7 @@
 //! recovered state, the seed and the inputs.
 
 mod admin;
+mod calls;
 mod config;
 mod fetch;
 mod housekeeping;
@@ -24,7 +25,7 @@ use alloc::{
     string::String,
 };
 
-pub use config::NodeConfig;
+pub use config::{ClusterWaits, NodeConfig};
 pub use timers::{Deadline, TimerKind};
 
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     ids::{JobId, LogId, PartitionId, RequestId, TopicPartition},
     input::Input,
     log::{DirState, JobOutcome, LogError},
-    message::{ErrorCode, Request, Response, TopicRef},
+    message::{ErrorCode, Request, TopicRef},
     prng::Prng,
     replica::{Partition, TailBudget},
     time::{Instant, Now, Timestamp},
@@ -73,6 +74,8 @@ pub struct Node {
     fetches: ParkedFetches,
     gathers: Gathers,
     producer_ids: produce::ProducerIds,
+    // What other nodes are asked.
+    calls: calls::Calls,
 }
 
 /// What a job was ordered for, where that is not an append.
@@ -120,6 +123,7 @@ impl Node {
             fetches: ParkedFetches::default(),
             gathers: Gathers::default(),
             producer_ids: produce::ProducerIds::default(),
+            calls: calls::Calls::default(),
         }
     }
 
@@ -133,10 +137,13 @@ impl Node {
             Input::Requested { id, request } => self.on_request(id, request),
             Input::RequestAbandoned { id } => self.abandon_request(id),
             Input::JobEnded { log, job, outcome } => self.on_job_ended(log, job, outcome),
+            Input::CallEnded { call, outcome } => self.on_call_ended(call, outcome),
+            Input::PeerDisconnected { node } => self.on_peer_disconnected(node),
             Input::StopRequested => self.begin_stop(),
             Input::TimePassed => {}
         }
         self.on_time();
+        self.serve_own_calls();
         while let Some((log, base)) = self.tail.over() {
             if let Some(partition) = self.partitions.get_mut(&log) {
                 partition.drop_tail(base, &mut self.tail);
@@ -170,6 +177,10 @@ impl Node {
     }
 
     fn on_request(&mut self, id: RequestId, request: Request) {
+        let request = match request {
+            Request::Peer(request) => return self.on_peer_request(id, request),
+            other => other,
+        };
         if self.phase != Phase::Serving {
             // Not yet, or not any more: both pass, on this node or another.
             let response = request.refuse(ErrorCode::LeaderNotAvailable);
@@ -190,7 +201,8 @@ impl Node {
             Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)
-            | Request::AlterConfigs(_) => self.enqueue(Pending::Request(id, request)),
+            | Request::AlterConfigs(_) => self.decide_or_forward(id, request),
+            Request::Peer(_) => unreachable!("peers are served above"),
         }
     }
 
@@ -263,10 +275,6 @@ impl Node {
         } else {
             ErrorCode::NotLeaderOrFollower
         })
-    }
-
-    fn respond(&mut self, id: RequestId, response: Response) {
-        self.effects.respond(id, response);
     }
 }
 

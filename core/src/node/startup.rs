@@ -182,7 +182,7 @@ impl Node {
         if self.phase != Phase::Closing || !self.partitions.values().all(Partition::is_quiet) {
             return;
         }
-        if !self.metadata.is_quiet() || !self.jobs.is_empty() || !self.opening.is_empty() {
+        if !self.calls.is_quiet() || !self.metadata.is_quiet() || !self.jobs.is_empty() || !self.opening.is_empty() {
             return;
         }
         if !self.partitions.is_empty() {

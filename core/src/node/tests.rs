@@ -71,6 +71,7 @@ impl Rig {
                     Effect::Ready => self.ready = true,
                     Effect::Stopped => self.stopped = true,
                     Effect::LogFailed { .. } | Effect::DirectoryFailed { .. } => {}
+                    Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
                     Effect::Halt { reason } => panic!("{reason}"),
                 }
             }

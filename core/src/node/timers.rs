@@ -1,6 +1,6 @@
 //! When the node wants to be woken, and why.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ids::RequestId,
@@ -18,6 +18,12 @@ pub enum TimerKind {
     Cleaning,
     /// Producers or deleted files may have expired.
     Expiry,
+    /// The metadata quorum: an election, a fetch that must be repeated, a leader without followers.
+    Quorum,
+    /// Brokers: a heartbeat to send, a session to end, a registration to repeat.
+    Brokers,
+    /// Replication: replicas that lag, fetches to repeat.
+    Replication,
 }
 
 /// The next moment at which the node has something to do by itself.
@@ -29,44 +35,31 @@ pub struct Deadline {
     pub reason: TimerKind,
 }
 
-/// All deadlines of a node.
+/// All deadlines of a node: one for each request that waits, and one alarm of each other kind.
 #[derive(Debug)]
 pub(super) struct Timers {
     requests: BTreeSet<(Instant, RequestId)>,
-    periodic: [Periodic; 3],
-}
-
-#[derive(Debug)]
-struct Periodic {
-    kind: TimerKind,
-    every: Duration,
-    /// `None` until the node serves.
-    at: Option<Instant>,
+    alarms: BTreeMap<TimerKind, Instant>,
+    periodic: [(TimerKind, Duration); 3],
 }
 
 impl Timers {
     pub(super) fn new(retention: Duration, cleaning: Duration, expiry: Duration) -> Self {
-        let periodic = |kind, every| Periodic { kind, every, at: None };
-        let periodic = [
-            periodic(TimerKind::Retention, retention),
-            periodic(TimerKind::Cleaning, cleaning),
-            periodic(TimerKind::Expiry, expiry),
-        ];
-        Self { requests: BTreeSet::new(), periodic }
+        let periodic =
+            [(TimerKind::Retention, retention), (TimerKind::Cleaning, cleaning), (TimerKind::Expiry, expiry)];
+        Self { requests: BTreeSet::new(), alarms: BTreeMap::new(), periodic }
     }
 
     /// The periodic ones begin to run.
     pub(super) fn start(&mut self, now: Instant) {
-        for timer in &mut self.periodic {
-            timer.at = Some(now.after(timer.every));
+        for (kind, every) in self.periodic {
+            self.set_alarm(kind, Some(now.after(every)));
         }
     }
 
-    /// The periodic ones end.
+    /// All but those of requests end.
     pub(super) fn stop(&mut self) {
-        for timer in &mut self.periodic {
-            timer.at = None;
-        }
+        self.alarms.clear();
     }
 
     pub(super) fn park(&mut self, at: Instant, request: RequestId) {
@@ -86,19 +79,36 @@ impl Timers {
         })
     }
 
+    /// Sets when a part of the node is to be woken next, or that it need not be.
+    pub(super) fn set_alarm(&mut self, kind: TimerKind, at: Option<Instant>) {
+        match at {
+            Some(at) => self.alarms.insert(kind, at),
+            None => self.alarms.remove(&kind),
+        };
+    }
+
+    /// Is this alarm due? It is taken out.
+    pub(super) fn take_alarm(&mut self, kind: TimerKind, now: Instant) -> bool {
+        let due = self.alarms.get(&kind).is_some_and(|at| *at <= now);
+        if due {
+            self.alarms.remove(&kind);
+        }
+        due
+    }
+
     /// Is this periodic timer due? It is set anew from now on, so that a pause does not make it fire many times.
     pub(super) fn due(&mut self, kind: TimerKind, now: Instant) -> bool {
-        let timer = self.periodic.iter_mut().find(|t| t.kind == kind).expect("every periodic kind has a timer");
-        let due = timer.at.is_some_and(|at| at <= now);
+        let due = self.take_alarm(kind, now);
         if due {
-            timer.at = Some(now.after(timer.every));
+            let (_, every) = self.periodic.iter().find(|(k, _)| *k == kind).expect("it is one of the periodic kinds");
+            self.set_alarm(kind, Some(now.after(*every)));
         }
         due
     }
 
     pub(super) fn next(&self) -> Option<Deadline> {
         let request = self.requests.first().map(|&(at, _)| Deadline { at, reason: TimerKind::Request });
-        let periodic = self.periodic.iter().filter_map(|t| t.at.map(|at| Deadline { at, reason: t.kind }));
-        request.into_iter().chain(periodic).min_by_key(|deadline| deadline.at)
+        let alarms = self.alarms.iter().map(|(&reason, &at)| Deadline { at, reason });
+        request.into_iter().chain(alarms).min_by_key(|deadline| deadline.at)
     }
 }

@@ -109,6 +109,11 @@ impl Quorum {
         matches!(self.role, Role::Leader { .. })
     }
 
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.is_leader().then_some(self.me)
+    }
+
     /// The newest epoch that this node knows.
     pub fn epoch(&self) -> LeaderEpoch {
         self.epoch

@@ -229,6 +229,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     self.metrics.failed_logs.add(1);
                 }
                 Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
+                Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
                 Effect::Halt { reason } => self.end = Some(End::Halted(reason)),
                 Effect::Stopped => self.end = Some(End::Stopped),
             }

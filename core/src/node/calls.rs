@@ -1,0 +1,146 @@
+//! Calls to other nodes, and to oneself: what is asked of whoever has a role is asked in one way, whoever has it.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+
+use super::{Node, metadata_log::Pending, startup::Phase};
+use crate::{
+    effect::Effect,
+    ids::{CallId, NodeId, RequestId},
+    message::{CallError, ErrorCode, PeerRequest, PeerResponse, Request, Response},
+    time::Duration,
+};
+
+/// The calls that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    next: u64,
+    open: BTreeMap<CallId, Purpose>,
+    /// What this node asks itself, to be handled before the input is done with.
+    own: VecDeque<(CallId, PeerRequest)>,
+    /// Clients' requests that other nodes have handed on: their answers go the same way back.
+    handed_on: BTreeSet<RequestId>,
+}
+
+/// What a call was made for, and so who hears of its end.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A client's request that the controller decides.
+    Forward(RequestId, Request),
+}
+
+impl Calls {
+    /// Does nobody wait for an answer?
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+impl Node {
+    /// Asks a node, which may be this one.
+    pub(super) fn call(&mut self, to: NodeId, request: PeerRequest, timeout: Duration, purpose: Purpose) -> CallId {
+        let call = CallId(self.calls.next);
+        self.calls.next += 1;
+        self.calls.open.insert(call, purpose);
+        if to == self.config.node {
+            self.calls.own.push_back((call, request));
+        } else {
+            self.effects.push(Effect::Call { call, to, request, timeout });
+        }
+        call
+    }
+
+    /// Handles what this node has asked itself. An answer to one of them comes by [`Node::respond`], now or later.
+    pub(super) fn serve_own_calls(&mut self) {
+        while let Some((call, request)) = self.calls.own.pop_front() {
+            self.on_peer_request(RequestId(RequestId::OWN.0 | call.0), request);
+        }
+    }
+
+    pub(super) fn on_call_ended(&mut self, call: CallId, outcome: Result<PeerResponse, CallError>) {
+        // What the caller has given up is not there any more.
+        let Some(purpose) = self.calls.open.remove(&call) else { return };
+        match purpose {
+            Purpose::Forward(id, request) => self.on_forwarded(id, &request, outcome),
+        }
+    }
+
+    /// Takes a request to whoever decides it: this node, or the controller.
+    pub(super) fn decide_or_forward(&mut self, id: RequestId, request: Request) {
+        match self.metadata.leader() {
+            Some(leader) if leader == self.config.node => self.enqueue(Pending::Request(id, request)),
+            Some(leader) => {
+                let (timeout, forward) =
+                    (self.config.waits.call_timeout, PeerRequest::Forward(Box::new(request.clone())));
+                self.call(leader, forward, timeout, Purpose::Forward(id, request));
+            }
+            None => {
+                let refusal = request.refuse(ErrorCode::NotController);
+                self.respond(id, refusal);
+            }
+        }
+    }
+
+    fn on_handed_on(&mut self, id: RequestId, request: Request) {
+        self.calls.handed_on.insert(id);
+        let decides = matches!(
+            request,
+            Request::CreateTopics(_)
+                | Request::DeleteTopics(_)
+                | Request::CreatePartitions(_)
+                | Request::AlterConfigs(_)
+        );
+        if decides && self.phase == Phase::Serving && self.metadata.leader() == Some(self.config.node) {
+            return self.enqueue(Pending::Request(id, request));
+        }
+        let refusal = request.refuse(ErrorCode::NotController);
+        self.respond(id, refusal);
+    }
+
+    fn on_forwarded(&mut self, id: RequestId, request: &Request, outcome: Result<PeerResponse, CallError>) {
+        let response = match outcome {
+            Ok(PeerResponse::Forward(response)) => *response,
+            // Nothing was decided; the client asks again.
+            Ok(_) | Err(CallError::Refused) => request.refuse(ErrorCode::NotController),
+            // It may have been decided.
+            Err(CallError::Lost | CallError::TimedOut) => request.refuse(ErrorCode::RequestTimedOut),
+        };
+        self.respond(id, response);
+    }
+
+    /// Answers a request, whoever asked it.
+    pub(super) fn respond(&mut self, id: RequestId, response: Response) {
+        let response = match self.calls.handed_on.remove(&id) {
+            true => Response::Peer(PeerResponse::Forward(Box::new(response))),
+            false => response,
+        };
+        if id < RequestId::OWN {
+            return self.effects.respond(id, response);
+        }
+        let Response::Peer(response) = response else { panic!("a node asks itself what it asks peers") };
+        self.on_call_ended(CallId(id.0 ^ RequestId::OWN.0), Ok(response));
+    }
+
+    /// Answers a peer.
+    pub(super) fn respond_peer(&mut self, id: RequestId, response: PeerResponse) {
+        self.respond(id, Response::Peer(response));
+    }
+
+    /// Routes what a peer asks. Peers are answered in every phase but the last ones: a quorum must form before anybody
+    /// can serve.
+    pub(super) fn on_peer_request(&mut self, id: RequestId, request: PeerRequest) {
+        match request {
+            PeerRequest::Forward(request) => self.on_handed_on(id, *request),
+            PeerRequest::Ping => self.respond_peer(id, PeerResponse::Pong),
+            other => {
+                let refusal = other.refuse(ErrorCode::NotController);
+                self.respond_peer(id, refusal);
+            }
+        }
+    }
+
+    /// A connection of this peer broke.
+    pub(super) fn on_peer_disconnected(&mut self, _node: NodeId) {}
+}
