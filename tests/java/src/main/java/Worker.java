@@ -11,6 +11,7 @@ import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -150,24 +151,32 @@ public final class Worker {
         return found;
     }
 
-    /** Every line of a file becomes a record of partition 0. */
+    /** Every line of a file, a key, a separator and a value, becomes a record of partition 0 with one header, `from`. */
     private static Object writeLines(JsonNode request) throws Exception {
         Properties settings = settings(request);
         settings.put("compression.type", request.get("codec").asText());
         settings.put("linger.ms", "5");
         settings.put("batch.size", "262144");
         String topic = request.get("topic").asText();
+        int separator = request.get("separator").asText().charAt(0);
+        List<Header> headers = List.of(new RecordHeader("from", request.get("header").asText().getBytes(StandardCharsets.UTF_8)));
         AtomicReference<Exception> failure = new AtomicReference<>();
         try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
                 var lines = new BufferedInputStream(new FileInputStream(request.get("path").asText()), 1 << 20)) {
-            var line = new ByteArrayOutputStream();
+            var part = new ByteArrayOutputStream();
+            byte[] key = null;
             for (int next = lines.read(); next >= 0; next = lines.read()) {
-                if (next != '\n') {
-                    line.write(next);
-                    continue;
+                if (next == separator && key == null) {
+                    key = part.toByteArray();
+                    part.reset();
+                } else if (next != '\n') {
+                    part.write(next);
+                } else {
+                    var record = new ProducerRecord<>(topic, 0, key, part.toByteArray(), headers);
+                    producer.send(record, (metadata, error) -> failure.compareAndSet(null, error));
+                    key = null;
+                    part.reset();
                 }
-                producer.send(new ProducerRecord<>(topic, 0, null, line.toByteArray()), (metadata, error) -> failure.compareAndSet(null, error));
-                line.reset();
             }
         }
         if (failure.get() != null) {
@@ -176,11 +185,12 @@ public final class Worker {
         return null;
     }
 
-    /** So many records of partition 0 become the lines of a file. */
+    /** So many records of partition 0 become the lines of a file: timestamp, key, headers and value with a separator between. */
     private static Object readLines(JsonNode request) throws IOException {
         Properties settings = settings(request);
         settings.put("enable.auto.commit", "false");
         TopicPartition place = new TopicPartition(request.get("topic").asText(), 0);
+        byte[] separator = request.get("separator").asText().getBytes(StandardCharsets.UTF_8);
         long left = request.get("count").asLong();
         try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
                 var lines = new BufferedOutputStream(new FileOutputStream(request.get("path").asText()), 1 << 20)) {
@@ -192,6 +202,17 @@ public final class Worker {
                     throw new IllegalStateException(left + " lines are missing");
                 }
                 for (ConsumerRecord<byte[], byte[]> record : records) {
+                    lines.write(Long.toString(record.timestamp()).getBytes(StandardCharsets.UTF_8));
+                    lines.write(separator);
+                    lines.write(record.key());
+                    lines.write(separator);
+                    String before = "";
+                    for (Header header : record.headers()) {
+                        lines.write((before + header.key() + "=").getBytes(StandardCharsets.UTF_8));
+                        lines.write(header.value());
+                        before = ",";
+                    }
+                    lines.write(separator);
                     lines.write(record.value());
                     lines.write('\n');
                     left -= 1;
