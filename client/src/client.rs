@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     link::{self, Greeted},
     producer::Producer,
+    protocol::{Native, Protocol},
     wire::Endpoint,
 };
 
@@ -57,6 +58,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: ClientConfig,
+    pub(crate) protocol: Arc<dyn Protocol>,
     bootstrap: Vec<String>,
     /// Where nodes have said that they can be reached.
     learned: Mutex<BTreeMap<NodeId, Endpoint>>,
@@ -74,6 +76,15 @@ impl Client {
 
     /// As [`Client::connect`], with settings.
     pub async fn connect_with(bootstrap: &str, config: ClientConfig) -> Result<Self, Error> {
+        Self::connect_speaking(Arc::new(Native), bootstrap, config).await
+    }
+
+    /// As [`Client::connect_with`], over another protocol: the addresses are those of its listeners.
+    pub async fn connect_speaking(
+        protocol: Arc<dyn Protocol>,
+        bootstrap: &str,
+        config: ClientConfig,
+    ) -> Result<Self, Error> {
         let bootstrap: Vec<String> =
             bootstrap.split(',').map(|a| a.trim().to_string()).filter(|a| !a.is_empty()).collect();
         if bootstrap.is_empty() {
@@ -90,6 +101,7 @@ impl Client {
         let client = Self {
             shared: Arc::new(Shared {
                 config,
+                protocol,
                 bootstrap,
                 learned: Mutex::default(),
                 seed,

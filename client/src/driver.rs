@@ -12,7 +12,7 @@ use std::{
 use tidelog_core::{
     client::{Call, CallId, Machine, Order, Reply, Target},
     ids::NodeId,
-    message::{Acks, ErrorCode, Request},
+    message::{Acks, Request},
     time::Instant,
 };
 use tokio::{
@@ -25,7 +25,7 @@ use crate::{
     client::Shared,
     clock::Clock,
     link::{self, Greeted, LinkReader, Outbox, Queued},
-    wire::{self, Correlation},
+    wire::Correlation,
 };
 
 /// What hears of a machine's events.
@@ -182,9 +182,9 @@ where
         if state.stopped {
             return;
         }
-        let Ok(frame) = wire::encode_request(Correlation(call.id.0), &call.request) else {
-            state.machine.on_reply(self.clock.now(), call.id, Reply::Refused(ErrorCode::MessageTooLarge));
-            return;
+        let frame = match self.shared.protocol.encode(Correlation(call.id.0), &call.request) {
+            Ok(frame) => frame,
+            Err(error) => return state.machine.on_reply(self.clock.now(), call.id, Reply::Refused(error)),
         };
         let key = match call.to {
             Target::Node(node) => LinkKey::Node(node),
@@ -247,7 +247,7 @@ where
         let Ok(Greeted { reader, writer, node }) = greeted else {
             return self.on_link_failed(key, id, failures);
         };
-        if let LinkKey::Node(expected) = key
+        if let (LinkKey::Node(expected), Some(node)) = (key, node)
             && expected != node
         {
             // Somebody else lives there now; the metadata will say where the node has gone.
@@ -256,8 +256,9 @@ where
         {
             let mut state = self.lock();
             // One connection to a node is enough: a bootstrap link becomes the node's own.
-            let own = LinkKey::Node(node);
-            if key == LinkKey::Bootstrap && !state.links.contains_key(&own) {
+            if let (LinkKey::Bootstrap, Some(own)) = (key, node.map(LinkKey::Node))
+                && !state.links.contains_key(&own)
+            {
                 let Some(link) = state.links.remove(&key) else { return };
                 if link.id == id {
                     state.links.insert(own, link);

@@ -38,6 +38,7 @@ mod driver;
 mod error;
 mod link;
 mod producer;
+pub mod protocol;
 pub mod wire;
 
 pub use admin::{Admin, Repeatable};

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use tidelog_core::{
     client::{CallId, Reply},
     ids::NodeId,
-    limits,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,7 +31,8 @@ use tokio::{
 
 use crate::{
     client::Shared,
-    wire::{self, Correlation, EncodedFrame, FrameReader, FromNode, Hello, PREAMBLE_BYTES, ToNode},
+    protocol::Incoming,
+    wire::{self, EncodedFrame, FromNode},
 };
 
 /// A frame that waits to be written.
@@ -85,13 +85,13 @@ impl Outbox {
 pub(crate) struct Greeted {
     pub(crate) reader: LinkReader,
     pub(crate) writer: LinkWriter,
-    /// Who answered.
-    pub(crate) node: NodeId,
+    /// Who answered, where the protocol says that.
+    pub(crate) node: Option<NodeId>,
 }
 
 pub(crate) struct LinkReader {
     socket: OwnedReadHalf,
-    frames: FrameReader,
+    frames: Box<dyn Incoming>,
 }
 
 pub(crate) struct LinkWriter {
@@ -110,15 +110,13 @@ async fn greet_now(shared: &Shared, address: &str) -> io::Result<Greeted> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let (reader, mut writer) = socket.into_split();
-    let hello = Hello { software: shared.config.software.clone(), features: 0 };
-    let frame = wire::encode_to_node(HELLO, &ToNode::Hello(hello)).map_err(io::Error::other)?;
-    let mut opening = Vec::with_capacity(PREAMBLE_BYTES + frame.size());
-    opening.extend_from_slice(&wire::preamble(wire::VERSION));
-    opening.extend_from_slice(&frame.to_bytes());
-    writer.write_all(&opening).await?;
-    let mut reader = LinkReader { socket: reader, frames: FrameReader::new(limits::FRAME_BYTES_MAX) };
+    writer.write_all(&shared.protocol.greeting(&shared.config.software)?.to_bytes()).await?;
+    let mut reader = LinkReader { socket: reader, frames: shared.protocol.clone().incoming() };
     match reader.next().await?.message {
-        FromNode::Hello(reply) => Ok(Greeted { reader, writer: LinkWriter { socket: writer }, node: reply.node }),
+        FromNode::Hello(reply) => {
+            let node = Some(reply.node).filter(|node| node.0 >= 0);
+            Ok(Greeted { reader, writer: LinkWriter { socket: writer }, node })
+        }
         FromNode::Refused(refusal) => Err(io::Error::other(refusal)),
         FromNode::Response(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the node did not greet")),
     }
@@ -128,8 +126,8 @@ impl LinkReader {
     /// The next message of the node.
     pub(crate) async fn next(&mut self) -> io::Result<wire::Answered> {
         loop {
-            if let Some(frame) = self.frames.next().map_err(invalid)? {
-                return wire::decode_from_node(frame).map_err(invalid);
+            if let Some(answered) = self.frames.next()? {
+                return Ok(answered);
             }
             if self.socket.read_buf(self.frames.room()).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -191,11 +189,5 @@ pub(crate) fn reply_of(message: FromNode) -> io::Result<Reply> {
     }
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// The greeting is the only request that no machine makes.
-const HELLO: Correlation = Correlation(u64::MAX);
 /// Pieces in one vectored write.
 const PIECES_AT_ONCE: usize = 64;

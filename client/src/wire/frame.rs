@@ -238,6 +238,20 @@ pub struct TooLargeToSend {
 }
 
 impl EncodedFrame {
+    /// Made of pieces that another codec has written.
+    pub fn from_pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let pieces: Vec<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { size: pieces.iter().map(Bytes::len).sum(), pieces }
+    }
+
+    /// The same behind these bytes.
+    #[must_use]
+    pub fn behind(mut self, first: &[u8]) -> Self {
+        self.size += first.len();
+        self.pieces.insert(0, Bytes::copy_from_slice(first));
+        self
+    }
+
     /// The pieces, none of them empty.
     pub fn pieces(&self) -> &[Bytes] {
         &self.pieces

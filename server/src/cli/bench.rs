@@ -5,7 +5,7 @@
 //! behind it, and those waits belong to the measurement (coordinated omission). `bench disk` is what the disk alone
 //! can do: the same bytes, appended and synced by a bare loop.
 //!
-//! There is no Kafka client here: the same loads over Kafka's protocol are run with Kafka's own tools.
+//! With `--kafka` the same producer and the same consumer speak Kafka's protocol, to tidelog or to Kafka.
 
 mod disk;
 mod histogram;
@@ -15,9 +15,9 @@ mod read;
 mod report;
 mod write;
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-use tidelog_client::{Acks, Client, Compression, Error, ErrorKind, ProducerConfig};
+use tidelog_client::{Acks, Client, ClientConfig, Compression, Error, ErrorKind, ProducerConfig};
 use tidelog_core::{
     ids::TopicName,
     message::{ErrorCode, NewTopic},
@@ -28,6 +28,7 @@ use super::{
     error::{CliError, Ended, Exit},
     value::Span,
 };
+use crate::kafka::KafkaProtocol;
 
 /// Flags of `tidelog bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +54,9 @@ struct ConnectArgs {
     /// Native listeners of one or more nodes
     #[arg(long, value_name = "ADDR[,ADDR]", default_value = "127.0.0.1:9192", help_heading = "Connection")]
     bootstrap: String,
+    /// Kafka listeners instead, of tidelog or of Kafka 3.1 or later: measures over Kafka's protocol
+    #[arg(long, value_name = "ADDR[,ADDR]", conflicts_with = "bootstrap", help_heading = "Connection")]
+    kafka: Option<String>,
     /// The topic; it is created if it does not exist
     #[arg(long, value_name = "NAME", default_value = "bench")]
     topic: String,
@@ -91,7 +95,8 @@ struct LoadArgs {
 Examples:
   tidelog bench produce --bytes 1GiB
   tidelog bench produce --record-size 100 --records 10000000 --partitions 4
-  tidelog bench produce --rate 50000 --duration 30s --json")]
+  tidelog bench produce --rate 50000 --duration 30s --json
+  tidelog bench produce --kafka 127.0.0.1:9092")]
 struct ProduceArgs {
     #[command(flatten)]
     connect: ConnectArgs,
@@ -239,9 +244,22 @@ fn block_on(measure: impl Future<Output = Result<Report, CliError>>) -> Result<R
     runtime.block_on(measure)
 }
 
+impl ConnectArgs {
+    fn protocol(&self) -> &'static str {
+        if self.kafka.is_some() { "kafka" } else { "native" }
+    }
+}
+
 /// Connects and sees to it that the topic exists; with its number of partitions.
 async fn open(args: &ConnectArgs) -> Result<(Client, usize), CliError> {
-    let client = Client::connect(&args.bootstrap).await.map_err(|error| failed(&error))?;
+    let client = match &args.kafka {
+        None => Client::connect(&args.bootstrap).await,
+        Some(kafka) => {
+            let protocol = Arc::new(KafkaProtocol::default());
+            Client::connect_speaking(protocol, kafka, ClientConfig::default()).await
+        }
+    };
+    let client = client.map_err(|error| failed(&error))?;
     let topic = NewTopic {
         name: TopicName::new(&args.topic),
         partitions: Some(args.partitions),
@@ -285,6 +303,7 @@ fn producer_config(load: &LoadArgs) -> ProducerConfig {
 
 /// The set-up of a load, for the report.
 fn set_up(report: &mut Report, connect: &ConnectArgs, partitions: usize, load: &LoadArgs) {
+    report.text("protocol", connect.protocol());
     report.text("topic", &connect.topic);
     report.number("partitions", partitions as u64);
     report.number("record_bytes", load.record_size.0);
@@ -301,7 +320,7 @@ fn nanos(span: Duration) -> tidelog_core::time::Duration {
 fn failed(error: &Error) -> CliError {
     match error.kind() {
         ErrorKind::Unreachable => CliError::new(Exit::Connect, error.to_string())
-            .hint("--bootstrap names the native listener of a running node; `tidelog serve` starts one"),
+            .hint("--bootstrap names the native listener of a running node, --kafka its Kafka listener; `tidelog serve` starts one"),
         ErrorKind::TimedOut => CliError::new(Exit::TimedOut, error.to_string()),
         ErrorKind::Refused(code) => CliError::refused("the request", code, None),
         _ => CliError::new(Exit::Failed, error.to_string()),

@@ -7,6 +7,7 @@
 //!   read/write Kafka's primitive types
 //!   codec/     each message, to and from the core's own
 //!   session    fetch sessions (KIP-227), shared by all connections
+//!   client/    the other side of it, for `tidelog bench`
 //! ```
 //!
 //! **Why a codec of our own.** The crate `kafka-wire` 0.1 was judged first: well designed (decode limits, records as
@@ -19,6 +20,7 @@
 //! **Invariant:** hostile bytes cost their sender its connection and nobody else anything.
 
 mod api;
+mod client;
 mod codec;
 mod connection;
 mod frame;
@@ -33,12 +35,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tidelog_core::ids::NodeId;
 
-pub use self::connection::connection;
 use self::{
     api::{Api, Header},
     read::Reader,
     session::FetchSessions,
 };
+pub use self::{client::KafkaProtocol, connection::connection};
 
 /// What all connections of a node's Kafka listener share.
 #[derive(Debug)]

@@ -208,6 +208,13 @@ pub(super) struct Frame {
     remaining: usize,
 }
 
+impl Frame {
+    /// The pieces in their order.
+    pub(super) fn into_pieces(self) -> VecDeque<Bytes> {
+        self.pieces
+    }
+}
+
 impl Buf for Frame {
     fn remaining(&self) -> usize {
         self.remaining

@@ -59,6 +59,7 @@ pub(super) async fn run(args: &ConsumeArgs) -> Result<Report, CliError> {
     }
     let elapsed = begun.elapsed();
 
+    report.text("protocol", args.connect.protocol());
     report.text("topic", topic);
     report.number("partitions", partitions as u64);
     report.number("fetch_bytes", config.partition_bytes_max as u64);
