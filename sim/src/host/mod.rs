@@ -3,31 +3,30 @@
 //! This is the second driver of the core beside the server's, on the same three calls. It executes and reports, and
 //! shows everything that crosses the border to the checkers.
 
+mod border;
+mod text;
+mod witness;
+
 use std::collections::{BTreeMap, VecDeque};
 
+use text::{label, outcome_text};
 use tidelog_core::{
-    effect::Effect,
     ids::{DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
-    log::{DirError, Identity, Job, JobOutcome, LogDir, LogError, LogState},
-    message::{
-        FetchResponse, FetchedPartition, ListOffsetsRequest, ListOffsetsResponse, LogRead, Records, Request, Response,
-    },
+    log::{DirError, Identity, JobOutcome, LogDir, LogError},
+    message::{Request, Response},
     node::{Node, NodeConfig},
     offset::Offset,
     prng,
-    record::{Batch, Batches},
 };
 
 use crate::{
     actor::CallId,
-    check::{self, Bounds, Load, Seen, Violation},
+    check::{self, Seen, Violation},
     clock::Clock,
     config::Config,
-    digest,
     disk::{Flight, SimDisk},
-    history::Void,
-    ledger::{Ending, Held, Ledger},
+    ledger::Ending,
     net::ConnId,
     oracle::Oracle,
     queue::Queue,
@@ -381,241 +380,10 @@ impl Host {
         self.input(env, Input::JobEnded { log, job, outcome })
     }
 
-    /// A log was opened: an observer reads it through, and the book goes on from what is there.
-    fn opened(&mut self, env: &mut Env<'_>, log: LogId, id: TopicPartition, state: &LogState) -> Result<(), Violation> {
-        env.tally.sometimes(Mark::TornTailCut, state.recovery.truncated_bytes > 0);
-        env.tally.sometimes(Mark::IndexRebuilt, state.recovery.rebuilt_indexes > 0);
-        let (held, unreadable) = self.read_through(log, state.log_start, state.log_end);
-        let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("the caller has looked");
-        let seen = Seen::Opened { state, held: &held, unreadable: unreadable.as_ref() };
-        check::watch(ledger, &env.oracle.history, &seen)?;
-        if state.log_end < ledger.end && ledger.config.durability != tidelog_core::log::Durability::Fsync {
-            let void = Void { partition: id, from: state.log_end, at: env.queue.now() };
-            env.oracle.history.voids.push(void);
-        }
-        ledger.opened(state, held.iter().map(Held::of).collect(), unreadable.is_none());
-        ledger.ending = None;
-        Ok(())
-    }
-
-    /// Everything in a log, read without faults and without a trace in the run.
-    pub fn read_through(&mut self, log: LogId, from: Offset, end: Offset) -> (Vec<Batch>, Option<LogError>) {
-        let mut held = Vec::new();
-        let Some(dir) = self.process.as_mut().and_then(|process| process.worker.dir.as_mut()) else {
-            return (held, Some(LogError::NotOpen));
-        };
-        let mut next = from;
-        while next < end {
-            let order = LogRead { log, from: next, bound: end, max_bytes: 1 << 20, at_least_one: true };
-            match self.disk.quietly(|| dir.read(&order)) {
-                Ok(bytes) if bytes.is_empty() => break,
-                Ok(bytes) => {
-                    for batch in Batches(bytes) {
-                        match batch {
-                            Ok(batch) => {
-                                next = next.max(batch.header().next_offset());
-                                held.push(batch);
-                            }
-                            Err(error) => {
-                                let reason = error.to_string();
-                                return (held, Some(LogError::Corrupt { file: String::new(), position: 0, reason }));
-                            }
-                        }
-                    }
-                }
-                Err(error) => return (held, Some(error)),
-            }
-        }
-        (held, None)
-    }
-
     /// The open logs, with the marks that the core has for them.
     pub fn logs(&self) -> Vec<(LogId, TopicPartition, Offset, Offset)> {
         let Some(process) = &self.process else { return Vec::new() };
         process.node.partitions().map(|p| (p.log, p.id, p.log_start(), p.high_watermark())).collect()
-    }
-
-    /// The core takes a fact and gives its orders.
-    fn input(&mut self, env: &mut Env<'_>, input: Input) -> Result<(), Violation> {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let at = env.queue.now();
-        env.trace.event(at, &[self.index as u64, digest::input(&input)]);
-        process.node.handle(self.clock.now(at), input);
-        let mut effects = 0;
-        while let Some(process) = &mut self.process
-            && let Some(effect) = process.node.poll_effect()
-        {
-            effects += 1;
-            env.trace.fold(digest::effect(&effect));
-            self.carry_out(env, effect)?;
-        }
-        let Some(process) = &self.process else { return Ok(()) };
-        let load = Load { effects, jobs: process.jobs, requests: process.requests.len() as u64, ..Load::default() };
-        Bounds::default().check(&format!("n{}", self.index), &load)?;
-        self.work(env);
-        self.arm(env);
-        Ok(())
-    }
-
-    fn carry_out(&mut self, env: &mut Env<'_>, effect: Effect) -> Result<(), Violation> {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let (at, name) = (env.queue.now(), self.index);
-        match effect {
-            Effect::Respond { id, response } => {
-                let committed = process.lookups.remove(&id);
-                let Some((conn, call, request)) = process.requests.remove(&id) else { return Ok(()) };
-                if let (Some(committed), Request::ListOffsets(asked), Response::ListOffsets(answer)) =
-                    (committed, &request, &response)
-                {
-                    self.looked_up(env, committed, asked, answer)?;
-                }
-                self.respond(env, conn, call, &request, response)
-            }
-            Effect::Run { log, job, order } => {
-                process.jobs += 1;
-                if let Job::Open { dir, topic_id, .. } = &order {
-                    let number = dir.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(0);
-                    let id = TopicPartition { topic: *topic_id, partition: PartitionId(number) };
-                    process.logs.insert(log, id);
-                    env.oracle.folders.insert((name, dir.clone()), id);
-                    env.oracle.ledger(name, id);
-                }
-                let id = process.logs.get(&log).copied();
-                env.trace.line(at, || format!("n{name} {} order {job} {}", label(log, id), order_text(&order)));
-                if let Some(id) = id {
-                    let ledger = env.oracle.ledger(name, id);
-                    if matches!(order, Job::Delete) {
-                        env.oracle.ledgers.remove(&(name, id));
-                    } else {
-                        let seen = Seen::Ordered { job, order: &order };
-                        let ledger: &mut Ledger = ledger;
-                        // The book and the history are apart, so the one can be read while the other is written.
-                        let ledger = std::mem::replace(ledger, Ledger::new(id));
-                        let checked = check::watch(&ledger, &env.oracle.history, &seen);
-                        let place = env.oracle.ledger(name, id);
-                        *place = ledger;
-                        place.ordered(job, &order);
-                        checked?;
-                    }
-                }
-                self.process.as_mut().expect("as above").worker.order(Order::Run { log, job, order });
-                Ok(())
-            }
-            Effect::Ready => {
-                process.is_ready = true;
-                env.trace.line(at, || format!("n{name} ready"));
-                Ok(())
-            }
-            Effect::LogFailed { dir, reason } => {
-                env.trace.line(at, || format!("n{name} {dir} failed: {reason}"));
-                let id = env.oracle.folders.get(&(name, dir)).copied();
-                let ledger = id.map(|id| env.oracle.ledger(name, id));
-                // A passing error of the disk at the wrong moment: the operator tries again. Rot does not pass.
-                self.is_offline |= !ledger.as_ref().is_some_and(|ledger| ledger.rotten);
-                if let Some(ledger) = ledger {
-                    ledger.reported = true;
-                }
-                Ok(())
-            }
-            Effect::DirectoryFailed { reason } => {
-                env.trace.line(at, || format!("n{name} directory failed: {reason}"));
-                self.is_offline = true;
-                Ok(())
-            }
-            Effect::Halt { reason } => {
-                env.trace.line(at, || format!("n{name} halts: {reason}"));
-                self.end = End::Halted(reason);
-                Ok(())
-            }
-            Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
-            Effect::Stopped => {
-                process.worker.order(Order::Close);
-                Ok(())
-            }
-        }
-    }
-
-    fn respond(
-        &mut self,
-        env: &mut Env<'_>,
-        conn: ConnId,
-        call: CallId,
-        request: &Request,
-        response: Response,
-    ) -> Result<(), Violation> {
-        if let Response::Fetch(fetch) = &response {
-            for answer in &fetch.partitions {
-                let Some(id) = self.resolve(answer) else { continue };
-                let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
-                check::watch(ledger, &env.oracle.history, &Seen::Answered { answer })?;
-                if answer.error.is_none() {
-                    ledger.told_high_watermark = ledger.told_high_watermark.max(answer.high_watermark);
-                }
-            }
-        }
-        if let Response::Fetch(fetch) = &response
-            && fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
-        {
-            let process = self.process.as_mut().expect("the caller has one");
-            process.worker.order(Order::Read { conn, call, response: fetch.clone() });
-            return Ok(());
-        }
-        if let Response::Fetch(fetch) = &response {
-            let tail = fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Batches(_)));
-            env.tally.sometimes(Mark::ReadFromTail, tail);
-        }
-        self.answer(env, conn, call, Some(request), response)
-    }
-
-    fn answer(
-        &mut self,
-        env: &mut Env<'_>,
-        conn: ConnId,
-        call: CallId,
-        request: Option<&Request>,
-        response: Response,
-    ) -> Result<(), Violation> {
-        let silent = matches!(request, Some(Request::Produce(r)) if r.acks == tidelog_core::message::Acks::None);
-        if let Response::Fetch(fetch) = &response {
-            self.served(env, fetch)?;
-        }
-        if !silent {
-            env.replies.push((conn, call, response));
-        }
-        Ok(())
-    }
-
-    fn looked_up(
-        &self,
-        env: &Env<'_>,
-        committed: Offset,
-        asked: &ListOffsetsRequest,
-        answer: &ListOffsetsResponse,
-    ) -> Result<(), Violation> {
-        for (asked, listed) in asked.partitions.iter().zip(&answer.partitions) {
-            let Some(topic) = self.node().and_then(|node| node.image().resolve(&asked.topic)) else { continue };
-            let id = TopicPartition { topic: topic.id, partition: asked.partition };
-            if let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) {
-                check::looked_up(ledger, asked.spec, committed, listed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn served(&self, env: &mut Env<'_>, response: &FetchResponse) -> Result<(), Violation> {
-        for answer in &response.partitions {
-            let Some(id) = self.resolve(answer) else { continue };
-            let (batches, garbage) = crate::actor::batches_of(&answer.records);
-            let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
-            let seen = Seen::Served { answer, batches: &batches, garbage };
-            check::watch(ledger, &env.oracle.history, &seen)?;
-        }
-        Ok(())
-    }
-
-    fn resolve(&self, answer: &FetchedPartition) -> Option<TopicPartition> {
-        let topic = self.node()?.image().resolve(&answer.topic)?.id;
-        Some(TopicPartition { topic, partition: answer.partition })
     }
 
     /// The worker takes its next piece of work, if it is idle.
@@ -695,37 +463,4 @@ const PIECE_MAX: u64 = 10_000_000_000;
 /// The one partition of the metadata log.
 pub fn metadata_partition() -> TopicPartition {
     TopicPartition { topic: tidelog_core::ids::TopicId::METADATA, partition: PartitionId(0) }
-}
-
-fn label(log: LogId, id: Option<TopicPartition>) -> String {
-    id.map_or_else(|| format!("log{log}"), |id| format!("{id}"))
-}
-
-fn order_text(order: &Job) -> String {
-    match order {
-        Job::Append { batches, sync, .. } => {
-            let span = batches.first().zip(batches.last()).map(|(first, last)| {
-                let header = first.header();
-                let (base, end) = (header.base_offset, last.header().next_offset());
-                let producer = (header.producer_id.0, header.producer_epoch.0, header.base_sequence);
-                format!("{base}..{end} producer {producer:?}")
-            });
-            format!("append {} sync={sync}", span.unwrap_or_default())
-        }
-        Job::Open { dir, .. } => format!("open {dir}"),
-        Job::Configure { .. } => "configure".to_owned(),
-        order => format!("{order:?}"),
-    }
-}
-
-fn outcome_text(outcome: &Result<JobOutcome, LogError>) -> String {
-    match outcome {
-        Ok(JobOutcome::Opened(state)) => format!(
-            "opened start={} end={} hw={} {:?}",
-            state.log_start, state.log_end, state.high_watermark, state.recovery
-        ),
-        Ok(JobOutcome::Read { batches }) => format!("read {} pieces", batches.len()),
-        Ok(outcome) => format!("{outcome:?}"),
-        Err(error) => format!("failed: {error}"),
-    }
 }

@@ -1,0 +1,39 @@
+//! Jobs and their outcomes as lines of text.
+
+use tidelog_core::{
+    ids::{LogId, TopicPartition},
+    log::{Job, JobOutcome, LogError},
+};
+
+pub(super) fn label(log: LogId, id: Option<TopicPartition>) -> String {
+    id.map_or_else(|| format!("log{log}"), |id| format!("{id}"))
+}
+
+pub(super) fn order_text(order: &Job) -> String {
+    match order {
+        Job::Append { batches, sync, .. } => {
+            let span = batches.first().zip(batches.last()).map(|(first, last)| {
+                let header = first.header();
+                let (base, end) = (header.base_offset, last.header().next_offset());
+                let producer = (header.producer_id.0, header.producer_epoch.0, header.base_sequence);
+                format!("{base}..{end} producer {producer:?}")
+            });
+            format!("append {} sync={sync}", span.unwrap_or_default())
+        }
+        Job::Open { dir, .. } => format!("open {dir}"),
+        Job::Configure { .. } => "configure".to_owned(),
+        order => format!("{order:?}"),
+    }
+}
+
+pub(super) fn outcome_text(outcome: &Result<JobOutcome, LogError>) -> String {
+    match outcome {
+        Ok(JobOutcome::Opened(state)) => format!(
+            "opened start={} end={} hw={} {:?}",
+            state.log_start, state.log_end, state.high_watermark, state.recovery
+        ),
+        Ok(JobOutcome::Read { batches }) => format!("read {} pieces", batches.len()),
+        Ok(outcome) => format!("{outcome:?}"),
+        Err(error) => format!("failed: {error}"),
+    }
+}

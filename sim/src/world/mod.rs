@@ -1,0 +1,364 @@
+//! The world: hosts, clients and the network between them, on one virtual clock.
+//!
+//! ```text
+//!   chaos ........................ settle ............ final reads ..... judgement
+//!   strikes, clients work          all healed:         everything is     history against
+//!                                  what is begun ends  read once more    what was promised
+//! ```
+
+mod dump;
+mod phases;
+mod strikes;
+mod traffic;
+
+use std::collections::VecDeque;
+
+use crate::{
+    actor::{Actor, Admin, CallId, Consumer, MS, MachineProducer, Order, Phase, Plan, Producer, Reader, Reply, Scene},
+    check::Violation,
+    clock::Clock,
+    config::Config,
+    disk::{Latency, SimDisk},
+    host::{End, Env, Happening, Host},
+    ledger::Ending,
+    nemesis::{self, Blow, Strike},
+    net::{ConnId, Net, Stage, Way},
+    oracle::Oracle,
+    queue::Queue,
+    rng::{Purpose, Stream},
+    tally::{Fault, Tally},
+    trace::Trace,
+};
+
+/// Something that is to happen.
+pub enum Event {
+    /// To a process of a host.
+    Host(usize, u32, Happening),
+    /// A host starts, if it is down.
+    Start(usize),
+    /// A paused host goes on.
+    Resume(usize),
+    /// A client's deadline.
+    Wake(usize),
+    /// A call of a client is over.
+    Answer(usize, CallId, Reply),
+    /// A connection attempt has come to its end.
+    Dialed(ConnId),
+    /// Something may have arrived.
+    Pump(ConnId, Way),
+    /// The client's end of a connection learns that it is gone.
+    ClientGone(ConnId),
+    /// The node's end of a connection learns that it is gone.
+    NodeGone(ConnId),
+    /// The nemesis strikes.
+    Strike(usize),
+    /// A spell of bad weather on a disk is over.
+    Clear(usize, Blow),
+    /// Time to look whether a phase is over.
+    Look,
+}
+
+/// How a run can fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A checker found something.
+    Broken(Violation),
+    /// What should make progress does not (code L1).
+    Stuck(String),
+    /// More events than any run should need (code B1).
+    Budget(String),
+}
+
+struct Client {
+    actor: Box<dyn Actor>,
+    timer: Option<u64>,
+}
+
+/// Everything.
+pub struct World {
+    seed: u64,
+    config: Config,
+    plan: Plan,
+    queue: Queue<Event>,
+    /// What happened.
+    pub trace: Trace,
+    /// What was struck and reached.
+    pub tally: Tally,
+    /// The books.
+    pub oracle: Oracle,
+    hosts: Vec<Host>,
+    clients: Vec<Client>,
+    net: Net,
+    strikes: Vec<Strike>,
+    random: Stream,
+    phase: Phase,
+    phase_began: u64,
+    crashed_at_end: bool,
+    second: (u64, u64),
+}
+
+/// Events that a run may take.
+const EVENTS_MAX: u64 = 2_000_000;
+
+impl World {
+    /// The world of this seed. With `record`, lines of text are kept.
+    pub fn new(seed: u64, config: Config, record: bool) -> Self {
+        let tally = Tally::default();
+        let mut queue = Queue::new(seed, config.tie_shuffle == 1);
+        let mut hosts = Vec::new();
+        for index in 0..config.nodes as usize {
+            let mut random = Stream::new(seed, Purpose::Core, 500 + index as u64);
+            let latency = Latency { sync: config.sync_us * 1_000, ..Latency::default() };
+            let disk = SimDisk::new(seed, index as u64, latency, tally.clone());
+            if record {
+                disk.keep_journal();
+            }
+            let drift = config.drift_ppm as i64;
+            let clock = Clock::new(if random.chance(500_000) { -drift } else { drift });
+            hosts.push(Host::new(seed, index, disk, clock));
+            queue.at(0, Event::Start(index));
+        }
+        let mut clients: Vec<Box<dyn Actor>> = Vec::new();
+        let workers = config.producers + config.consumers + config.admins + config.machines;
+        let think = config.chaos_ms * MS * workers / config.operations.max(1);
+        let mut id = 0;
+        let mut next = || {
+            id += 1;
+            id
+        };
+        clients.push(Box::new(Admin::new(seed, next(), config.admins > 0, think)));
+        for _ in 0..config.producers {
+            clients.push(Box::new(Producer::new(seed, next(), think)));
+        }
+        for _ in 0..config.machines {
+            clients.push(Box::new(MachineProducer::new(seed, next(), think)));
+        }
+        for _ in 0..config.consumers {
+            clients.push(Box::new(Consumer::new(seed, next(), think)));
+        }
+        clients.push(Box::new(Reader::new()));
+        let strikes = nemesis::plan(seed, &config);
+        for (number, strike) in strikes.iter().enumerate() {
+            queue.at(strike.at, Event::Strike(number));
+        }
+        queue.at(config.chaos_ms * MS, Event::Look);
+        for client in 0..clients.len() {
+            queue.at(0, Event::Wake(client));
+        }
+        Self {
+            plan: Plan::new(&config),
+            queue,
+            trace: Trace::new(record),
+            tally,
+            oracle: Oracle::default(),
+            hosts,
+            clients: clients.into_iter().map(|actor| Client { actor, timer: Some(0) }).collect(),
+            net: Net::new(seed),
+            strikes,
+            random: Stream::new(seed, Purpose::Buggify, 0),
+            phase: Phase::Chaos,
+            phase_began: 0,
+            crashed_at_end: false,
+            second: (0, 0),
+            seed,
+            config,
+        }
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> u64 {
+        self.queue.now()
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The marks of every log, for reports.
+    pub fn state_lines(&self) -> Vec<String> {
+        self.hosts.iter().flat_map(Host::state_lines).collect()
+    }
+
+    /// Runs to the end.
+    pub fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let Some(event) = self.queue.pop() else {
+                return Err(Failure::Stuck("nothing is left to happen".to_owned()));
+            };
+            if self.trace.events() > EVENTS_MAX {
+                return Err(Failure::Budget(format!("{EVENTS_MAX} events at {} s", self.now() / 1_000_000_000)));
+            }
+            let done = self.take(event)?;
+            self.after()?;
+            if done {
+                return self.judge();
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<bool, Failure> {
+        match event {
+            Event::Host(node, incarnation, happening) => {
+                let host = &mut self.hosts[node];
+                if host.incarnation != incarnation || !host.is_up() {
+                    return Ok(false);
+                }
+                if host.paused_until.is_some() {
+                    host.deferred.push_back(happening);
+                    return Ok(false);
+                }
+                self.with_host(node, |host, env| host.happen(env, happening))?;
+            }
+            Event::Start(node) => {
+                if !self.hosts[node].is_up() {
+                    self.with_host(node, Host::start)?;
+                }
+            }
+            Event::Resume(node) => {
+                let host = &mut self.hosts[node];
+                host.paused_until = None;
+                let waiting: VecDeque<Happening> = std::mem::take(&mut host.deferred);
+                for happening in waiting {
+                    self.with_host(node, |host, env| host.happen(env, happening))?;
+                }
+            }
+            Event::Wake(client) => {
+                let due = self.clients[client].timer.is_some_and(|at| at <= self.queue.now());
+                if due {
+                    self.clients[client].timer = None;
+                    self.act(client, |actor, scene| actor.on_time(scene))?;
+                }
+            }
+            Event::Answer(client, call, reply) => {
+                let now = self.queue.now();
+                self.trace.event(now, &[1 << 32 | client as u64, call]);
+                self.act(client, |actor, scene| actor.on_reply(scene, call, reply))?;
+            }
+            Event::Dialed(conn) => self.dialed(conn),
+            Event::Pump(conn, Way::Up) => self.pump_up(conn)?,
+            Event::Pump(conn, Way::Down) => self.pump_down(conn),
+            Event::ClientGone(conn) => self.close_client_end(conn, None),
+            Event::NodeGone(conn) => {
+                if let Some(node) = self.net.get(conn).map(|conn| conn.node) {
+                    let incarnation = self.hosts[node].incarnation;
+                    self.queue.after(0, Event::Host(node, incarnation, Happening::Gone(conn)));
+                    self.net.forget(conn);
+                }
+            }
+            Event::Strike(number) => {
+                let strike = self.strikes[number].clone();
+                if self.phase == Phase::Chaos {
+                    self.strike(&strike)?;
+                }
+            }
+            Event::Clear(node, blow) => self.clear(node, &blow),
+            Event::Look => return self.look(),
+        }
+        Ok(false)
+    }
+
+    /// Lets a host act and carries on what comes of it.
+    fn with_host(
+        &mut self,
+        node: usize,
+        act: impl FnOnce(&mut Host, &mut Env<'_>) -> Result<(), Violation>,
+    ) -> Result<(), Failure> {
+        let mut replies = Vec::new();
+        let mut env = Env {
+            queue: &mut self.queue,
+            trace: &mut self.trace,
+            oracle: &mut self.oracle,
+            tally: &self.tally,
+            config: &self.config,
+            replies: &mut replies,
+        };
+        let acted = act(&mut self.hosts[node], &mut env);
+        for (conn, call, response) in replies {
+            self.send_down(conn, call, response)?;
+        }
+        acted.map_err(Failure::Broken)?;
+        match self.hosts[node].end.clone() {
+            End::None => {}
+            End::Cut => {
+                let power = self.hosts[node].cut_is_power_loss;
+                let down = self.random.log_between(1, 2_000) * MS;
+                self.crash(node, if power { Ending::PowerLost } else { Ending::Killed }, down);
+            }
+            End::Stopped => self.crash(node, Ending::Stopped, self.stop_delay(node)),
+            End::Halted(_) => {
+                let down = self.random.between(200, 2_000) * MS;
+                self.crash(node, Ending::Killed, down);
+            }
+        }
+        Ok(())
+    }
+
+    /// A process ends, for whatever reason; its connections with it.
+    fn crash(&mut self, node: usize, ending: Ending, down: u64) {
+        let (now, index) = (self.queue.now(), node);
+        self.trace.line(now, || format!("n{index} {ending:?}"));
+        let mut replies = Vec::new();
+        let mut env = Env {
+            queue: &mut self.queue,
+            trace: &mut self.trace,
+            oracle: &mut self.oracle,
+            tally: &self.tally,
+            config: &self.config,
+            replies: &mut replies,
+        };
+        self.hosts[node].die(&mut env, ending);
+        for conn in self.net.to(node) {
+            let silent = ending == Ending::PowerLost && self.random.chance(500_000);
+            if silent {
+                if let Some(conn) = self.net.get(conn) {
+                    conn.stage = Stage::Silent;
+                }
+                self.tally.fault(Fault::HalfOpen);
+            } else {
+                let delay = self.random.between(1, 50) * MS / 10;
+                self.cut(conn, now, now + delay);
+                self.queue.after(delay, Event::ClientGone(conn));
+            }
+        }
+        self.queue.after(down, Event::Start(node));
+    }
+
+    /// Lets a client act and carries its orders.
+    fn act(&mut self, client: usize, act: impl FnOnce(&mut dyn Actor, &mut Scene<'_>)) -> Result<(), Failure> {
+        let mut orders = Vec::new();
+        let now = self.queue.now();
+        let mut scene = Scene {
+            now,
+            wall: Clock::new(0).now(now).wall,
+            phase: self.phase,
+            config: &self.config,
+            history: &mut self.oracle.history,
+            tally: &self.tally,
+            orders: &mut orders,
+            plan: &self.plan,
+        };
+        act(self.clients[client].actor.as_mut(), &mut scene);
+        for order in orders {
+            match order {
+                Order::Call { id, to, request } => {
+                    self.call(client, id, to.map_or(0, |node| node.0 as usize), request)?;
+                }
+                Order::Abandon(call) => {
+                    if let Some(conn) = self.net.carrying(client, call) {
+                        self.close_client_end(conn, Some(call));
+                    }
+                }
+            }
+        }
+        if let Some(at) = self.clients[client].actor.next_deadline() {
+            // A client that wants to be woken at once gets a moment later: time must go on.
+            let at = at.max(now + 1_000);
+            if self.clients[client].timer.is_none_or(|armed| at < armed) {
+                self.clients[client].timer = Some(at);
+                self.queue.at(at, Event::Wake(client));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The phases of a run: when one is over, what heals between two, and the judgement at the end.
+
+use super::{Event, Failure, World};
+use crate::{
+    actor::{MS, Phase},
+    check::{self, Bounds, Load},
+    ledger::{Ending, Held},
+    net::{Stage, Way},
+    tally::Mark,
+};
+
+/// How long everything may take to get well again.
+const SETTLE_MAX: u64 = 90_000 * MS;
+/// How often the world looks whether a phase is over.
+const LOOK_EVERY: u64 = 50 * MS;
+
+impl World {
+    /// Is the phase over? The world heals at the end of chaos, and the last reader begins when all is quiet.
+    pub(super) fn look(&mut self) -> Result<bool, Failure> {
+        let now = self.queue.now();
+        match self.phase {
+            Phase::Chaos => {
+                self.heal();
+                self.enter(Phase::Settle)?;
+            }
+            Phase::Settle | Phase::FinalRead => {
+                let rotten = self.oracle.rotten();
+                self.oracle.history.reported_corrupt.extend(rotten);
+                // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
+                let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
+                let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
+                let waits = waits.or_else(|| self.down());
+                match waits {
+                    Some(why) if now - self.phase_began > SETTLE_MAX => {
+                        let failure = self.hosts.iter().find_map(|host| host.start_failure.clone());
+                        let failure = failure.map(|failure| format!("; last start: {failure}")).unwrap_or_default();
+                        return Err(Failure::Stuck(format!(
+                            "{why} {} s after all was healed{failure}",
+                            SETTLE_MAX / 1_000 / MS
+                        )));
+                    }
+                    Some(_) => {}
+                    None if self.phase == Phase::FinalRead => return Ok(true),
+                    None if self.config.final_crash == 1 && !self.crashed_at_end => {
+                        self.crashed_at_end = true;
+                        for node in 0..self.hosts.len() {
+                            let power = self.config.power_loss == 1;
+                            self.crash(node, if power { Ending::PowerLost } else { Ending::Killed }, 0);
+                        }
+                    }
+                    None => self.enter(Phase::FinalRead)?,
+                }
+                for node in 0..self.hosts.len() {
+                    if self.hosts[node].is_offline {
+                        self.crash(node, Ending::Killed, 100 * MS);
+                    }
+                }
+            }
+        }
+        self.queue.after(LOOK_EVERY, Event::Look);
+        Ok(false)
+    }
+
+    pub(super) fn down(&self) -> Option<String> {
+        let down = self.hosts.iter().find(|host| !host.is_ready())?;
+        Some(format!("node {} is not up", down.index))
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase) -> Result<(), Failure> {
+        let now = self.queue.now();
+        self.trace.line(now, || format!("-- {phase:?} --"));
+        (self.phase, self.phase_began) = (phase, now);
+        for client in 0..self.clients.len() {
+            self.act(client, |actor, scene| actor.on_time(scene))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.net.calm = true;
+        for id in self.net.all() {
+            if let Some(conn) = self.net.get(id) {
+                conn.stalled_until = 0;
+                if conn.stage == Stage::Silent {
+                    self.queue.after(MS, Event::ClientGone(id));
+                } else {
+                    self.queue.after(0, Event::Pump(id, Way::Up));
+                    self.queue.after(0, Event::Pump(id, Way::Down));
+                }
+            }
+        }
+        for node in 0..self.hosts.len() {
+            let host = &mut self.hosts[node];
+            host.disk.set_weather(|weather| *weather = Default::default());
+            host.disk.die_after(u64::MAX / 2);
+            host.clock.correct();
+            if host.paused_until.is_some() {
+                self.queue.after(0, Event::Resume(node));
+            }
+            if self.hosts[node].is_offline {
+                self.crash(node, Ending::Killed, 0);
+            } else if !self.hosts[node].is_up() {
+                self.queue.after(0, Event::Start(node));
+            }
+        }
+    }
+
+    /// What is looked at after every event.
+    pub(super) fn after(&mut self) -> Result<(), Failure> {
+        let now = self.queue.now();
+        let (second, events) = &mut self.second;
+        if now / 1_000_000_000 == *second {
+            *events += 1;
+        } else {
+            (*second, *events) = (now / 1_000_000_000, 1);
+            let used = self.hosts.iter().map(|host| host.disk.used()).max().unwrap_or(0);
+            let load = Load { disk_bytes: used, ..Load::default() };
+            Bounds::default().check("disk", &load).map_err(Failure::Broken)?;
+        }
+        let load = Load { events_per_second: self.second.1, ..Load::default() };
+        Bounds::default().check("world", &load).map_err(Failure::Broken)
+    }
+
+    /// The end: every log against its book, and the clients' history.
+    pub(super) fn judge(&mut self) -> Result<(), Failure> {
+        for host in &mut self.hosts {
+            for (log, id, start, committed) in host.logs() {
+                let (held, unreadable) = host.read_through(log, start, committed);
+                let Some(ledger) = self.oracle.ledgers.get(&(host.index, id)) else { continue };
+                if let Some(error) = unreadable {
+                    if !ledger.rotten {
+                        let why = format!("{id} cannot be read at the end: {error}");
+                        return Err(Failure::Stuck(why));
+                    }
+                    continue;
+                }
+                let held: Vec<Held> = held.iter().map(Held::of).collect();
+                let left: usize = held.iter().map(|held| held.notes.len()).sum();
+                let written: usize = ledger.held.range(start..committed).map(|(_, held)| held.notes.len()).sum();
+                self.tally.sometimes(Mark::RecordCompacted, ledger.compacted && left < written);
+                check::read_through(ledger, start, &held).map_err(Failure::Broken)?;
+            }
+        }
+        check::h1::check(&self.oracle.history).map_err(Failure::Broken)
+    }
+}
