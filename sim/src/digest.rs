@@ -60,6 +60,7 @@ fn outcome_word(outcome: &Result<JobOutcome, LogError>) -> u64 {
         Ok(JobOutcome::Appended { end, size }) => fold(&[1, end.0 as u64, *size]),
         Ok(JobOutcome::Opened(state)) => fold(&[2, state.log_start.0 as u64, state.log_end.0 as u64, state.size]),
         Ok(JobOutcome::Trimmed { log_start, end, size }) => fold(&[3, log_start.0 as u64, end.0 as u64, *size]),
+        Ok(JobOutcome::Truncated { log_start, end, size, .. }) => fold(&[9, log_start.0 as u64, end.0 as u64, *size]),
         Ok(JobOutcome::Found { record }) => fold(&[4, record.map_or(u64::MAX, |(offset, ..)| offset.0 as u64)]),
         Ok(_) => 5,
         Err(LogError::DiskFull) => 6,

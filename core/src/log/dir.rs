@@ -402,7 +402,12 @@ impl<D: Disk> LogDir<D> {
                 self.lower_recovery_point(log, to)?;
                 let open = self.log(log)?;
                 open.truncate(to)?;
-                Ok(trimmed(open))
+                Ok(JobOutcome::Truncated {
+                    log_start: open.log_start,
+                    end: open.end,
+                    size: open.size(),
+                    producers: open.producers.clone(),
+                })
             }
             Job::RaiseLogStart { to } => {
                 let open = self.log(log)?;

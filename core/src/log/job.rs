@@ -149,7 +149,18 @@ pub enum JobOutcome {
         /// Offset, timestamp and leader epoch of the record, if there is one.
         record: Option<(Offset, Timestamp, LeaderEpoch)>,
     },
-    /// To [`Job::Truncate`], [`Job::RaiseLogStart`], [`Job::Retain`] and [`Job::Clean`]: the log as it is now.
+    /// To [`Job::Truncate`]: the log as it is now, and the producers that have written to what is left of it.
+    Truncated {
+        /// Log start offset.
+        log_start: Offset,
+        /// Log end offset: at most the one asked for, and where a batch begins.
+        end: Offset,
+        /// Bytes of all segments.
+        size: u64,
+        /// As in [`LogState`].
+        producers: ProducerTable,
+    },
+    /// To [`Job::RaiseLogStart`], [`Job::Retain`] and [`Job::Clean`]: the log as it is now.
     Trimmed {
         /// Log start offset.
         log_start: Offset,

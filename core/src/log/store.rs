@@ -208,8 +208,8 @@ impl<D: Disk> Log<D> {
             for batch in now {
                 let header = batch.header();
                 active.note(header, batch.size() as u64, &self.config);
-                self.epochs_dirty |= header.leader_epoch
-                    > self.epochs.latest().unwrap_or(crate::epoch::LeaderEpoch::NONE)
+                // An epoch below the newest means that the newest wrote nothing: another leader's records follow here.
+                self.epochs_dirty |= self.epochs.latest() != Some(header.leader_epoch)
                     && self.epochs.assign(header.leader_epoch, header.base_offset);
                 self.end = header.next_offset();
                 self.since_snapshot += batch.size() as u64;
@@ -388,6 +388,8 @@ impl<D: Disk> Log<D> {
     /// Cuts the end off, durably. The recovery point in the checkpoint file is not above `to` any more.
     pub(crate) fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
         if to >= self.end {
+            // Nothing is there to be cut but what was noted of epochs that wrote nothing.
+            self.epochs_dirty |= self.epochs.truncate_end(to);
             return Ok(());
         }
         if to < self.log_start || to < self.segments[0].base {
