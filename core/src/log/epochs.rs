@@ -97,6 +97,48 @@ impl EpochCache {
         Some((floor, self.entries[higher].1))
     }
 
+    /// Epoch of the last record of a log that ends at `log_end`: a follower's `last_fetched_epoch`. Not always the
+    /// newest epoch that is noted: that one may have no record yet.
+    pub fn last_epoch(&self, log_end: Offset) -> LeaderEpoch {
+        let last = (log_end > Offset::ZERO).then(|| self.epoch_at(Offset(log_end.0 - 1)));
+        last.flatten().unwrap_or(LeaderEpoch::NONE)
+    }
+
+    /// Leader's side of a fetch: where the log of a follower that ends at `offset` with a record of `last_epoch` parts from
+    /// this one, as the epoch and the end offset that are to be answered; `None` when it is a prefix of it (KIP-595).
+    pub fn divergence(
+        &self,
+        last_epoch: LeaderEpoch,
+        offset: Offset,
+        log_end: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        if last_epoch < LeaderEpoch::FIRST {
+            return None;
+        }
+        match self.end_of(last_epoch, log_end) {
+            Some((epoch, end)) if epoch == last_epoch && end >= offset => None,
+            Some(shared) => Some(shared),
+            // An epoch above all that are known here, which a leader never meets: its own is noted before it leads.
+            None => match self.entries.last() {
+                Some(&(latest, _)) => Some((latest, log_end)),
+                None => (offset > log_end).then_some((last_epoch, log_end)),
+            },
+        }
+    }
+
+    /// Follower's side: what it keeps of its log when the leader's answer is that theirs part at (`epoch`, `end`); all from
+    /// there on is to be cut off, and the leader to be asked again (KIP-279).
+    ///
+    /// ```text
+    /// leader     1 1 1 3 3 3        "epoch 1 ends at 3"
+    /// follower   1 1 1 2 2          keeps what it has of epochs up to 1, and nothing at or past 3
+    /// ```
+    pub fn common_end(&self, (epoch, end): (LeaderEpoch, Offset), log_end: Offset) -> Offset {
+        // Past the leader's end of `epoch` its epochs are higher, and ours of epochs up to that are not.
+        let own = self.entries.iter().find(|&&(other, _)| other > epoch).map_or(log_end, |&(_, start)| start);
+        own.min(end).min(log_end)
+    }
+
     /// The file's text.
     pub fn to_text(&self) -> String {
         checkpoint::lines(self.entries.iter().map(|(epoch, start)| alloc::format!("{epoch} {start}")))
@@ -140,6 +182,78 @@ mod tests {
         assert_eq!(end(5), Some((4, 95)), "largest not above");
         assert_eq!(end(1), Some((1, 10)), "below all: the first higher epoch's start");
         assert_eq!(cache(&[]).end_of(LeaderEpoch(0), Offset(3)), None);
+    }
+
+    #[test]
+    fn the_last_epoch_is_that_of_the_last_record() {
+        let c = cache(&[(2, 10), (4, 40), (7, 95)]);
+        assert_eq!(c.last_epoch(Offset(95)), LeaderEpoch(4), "epoch 7 has no record yet");
+        assert_eq!(c.last_epoch(Offset(96)), LeaderEpoch(7));
+        assert_eq!(cache(&[]).last_epoch(Offset(0)), LeaderEpoch::NONE);
+    }
+
+    #[test]
+    fn a_follower_keeps_what_it_shares_with_the_leader() {
+        let follower = cache(&[(1, 0), (2, 3)]);
+        let keeps = |epoch, end| follower.common_end((LeaderEpoch(epoch), Offset(end)), Offset(5)).0;
+        assert_eq!(keeps(1, 3), 3, "the leader knows no epoch 2");
+        assert_eq!(keeps(1, 2), 2, "its epoch 1 is shorter");
+        assert_eq!(keeps(1, 9), 3, "its epoch 1 is longer: ours of epoch 2 go all the same");
+        assert_eq!(keeps(2, 4), 4);
+        assert_eq!(keeps(0, 0), 0, "nothing is shared");
+        assert_eq!(keeps(3, 9), 5, "nothing contradicts it");
+        assert_eq!(cache(&[]).common_end((LeaderEpoch(0), Offset(4)), Offset(0)), Offset(0));
+    }
+
+    /// A log, as the epoch of each record.
+    fn epochs_of(log: &[i32]) -> EpochCache {
+        let mut cache = EpochCache::default();
+        for (offset, &epoch) in (0..).zip(log) {
+            cache.assign(LeaderEpoch(epoch), Offset(offset));
+        }
+        cache
+    }
+
+    /// Asks and cuts until nothing diverges; returns what is left and how often it asked.
+    fn reconcile(leader: &[i32], follower: &[i32]) -> (usize, usize) {
+        let (mut theirs, mut ours, mut asked) = (epochs_of(leader), epochs_of(follower), 0);
+        let mut end = Offset(follower.len() as i64);
+        let leader_end = Offset(leader.len() as i64);
+        theirs.assign(LeaderEpoch(1_000), leader_end);
+        while let Some(parted) = theirs.divergence(ours.last_epoch(end), end, leader_end) {
+            let keep = ours.common_end(parted, end);
+            assert!(keep < end, "every answer brings them closer: {leader:?} {follower:?}");
+            ours.truncate_end(keep);
+            (end, asked) = (keep, asked + 1);
+        }
+        (usize::try_from(end.0).expect("small"), asked)
+    }
+
+    proptest::proptest! {
+        /// Two replicas share what they had before their histories parted, as epochs are used once: a record is known by
+        /// offset and epoch.
+        #[test]
+        fn cutting_ends_at_the_common_prefix(
+            common in proptest::collection::vec(0..2, 0..4),
+            steps in proptest::collection::vec((proptest::bool::ANY, 1..4usize), 0..8),
+        ) {
+            // Each step is an epoch of its own, written by one side only.
+            let mut epoch = 0;
+            let mut shared = std::vec![];
+            for step in common {
+                epoch += step;
+                shared.push(epoch);
+            }
+            let (mut leader, mut follower) = (shared.clone(), shared.clone());
+            for (leads, records) in steps {
+                epoch += 1;
+                let side = if leads { &mut leader } else { &mut follower };
+                side.extend(core::iter::repeat_n(epoch, records));
+            }
+            let same = leader.iter().zip(&follower).take_while(|(a, b)| a == b).count();
+            let (kept, _) = reconcile(&leader, &follower);
+            proptest::prop_assert_eq!(kept, same);
+        }
     }
 
     #[test]

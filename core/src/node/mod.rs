@@ -279,4 +279,6 @@ impl Node {
 }
 
 #[cfg(test)]
+mod rig;
+#[cfg(test)]
 mod tests;
