@@ -14,6 +14,8 @@ struct MetadataRecord {
     partitionChanged @3 :PartitionChanged;
     configChanged @4 :ConfigChanged;
     producerIdsAllotted @5 :ProducerIdsAllotted;
+    brokerChanged @6 :BrokerChanged;
+    brokerUnregistered @7 :BrokerUnregistered;
   }
 }
 
@@ -24,6 +26,28 @@ struct BrokerRegistered {
   rack @2 :Text;
   # Empty: none.
   fenced @3 :Bool;
+  incarnation @4 :Data;
+  # 16 bytes: one run of the broker's process. Empty: not known.
+  directory @5 :Data;
+  # 16 bytes: the broker's data directory. Empty: not known.
+  native @6 :Text;
+  # host:port of the native listener. Empty: not known.
+  kafka @7 :Text;
+  # host:port of the Kafka listener. Empty: not known.
+}
+
+struct BrokerChanged {
+  # All of what changes about a broker between two registrations.
+  node @0 :Int32;
+  epoch @1 :Int64;
+  # Of the registration that this is about.
+  fenced @2 :Bool;
+  inControlledShutdown @3 :Bool;
+}
+
+struct BrokerUnregistered {
+  node @0 :Int32;
+  epoch @1 :Int64;
 }
 
 struct TopicCreated {
@@ -48,6 +72,15 @@ struct PartitionChanged {
   # -1: none.
   leaderEpoch @5 :Int32;
   partitionEpoch @6 :Int32;
+  elr @7 :List(Int32);
+  # Eligible leaders outside the ISR (KIP-966).
+  lastKnownLeader @8 :Int32 = -1;
+  # Who led last, where nobody leads; -1: not known.
+  adding @9 :List(Int32);
+  removing @10 :List(Int32);
+  # Of a reassignment under way (KIP-455): among the replicas, to be in sync and to go.
+  recovering @11 :Bool;
+  # The leader was elected though it may lack committed records, and the partition has not changed since.
 }
 
 struct ConfigChanged {

@@ -28,7 +28,12 @@ impl Twin for BrokerInfo {
             let endpoint = Endpoint { host: read_text(from.get_host()?)?, port: from.get_port() };
             source.surroundings().endpoints.insert(node, endpoint);
         }
-        Ok(Self { node, rack: read_optional_text!(from, has_rack, get_rack), fenced: from.get_fenced() })
+        Ok(Self {
+            node,
+            rack: read_optional_text!(from, has_rack, get_rack),
+            fenced: from.get_fenced(),
+            endpoints: Endpoints::default(),
+        })
     }
 }
 

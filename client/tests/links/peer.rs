@@ -261,7 +261,7 @@ fn metadata(request: &MetadataRequest) -> MetadataResponse {
         }],
     });
     MetadataResponse {
-        brokers: vec![BrokerInfo { node: NODE, rack: None, fenced: false }],
+        brokers: vec![BrokerInfo { node: NODE, rack: None, fenced: false, endpoints: Endpoints::default() }],
         cluster_id: "c".into(),
         controller: NODE,
         topics: topics.collect(),

@@ -149,7 +149,12 @@ impl Samples {
     }
 
     fn broker(&mut self) -> BrokerInfo {
-        BrokerInfo { node: self.node(), rack: self.option(Self::text), fenced: self.flag() }
+        BrokerInfo {
+            node: self.node(),
+            rack: self.option(Self::text),
+            fenced: self.flag(),
+            endpoints: Endpoints::default(),
+        }
     }
 
     fn topic_metadata(&mut self) -> TopicMetadata {

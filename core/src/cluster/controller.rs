@@ -7,13 +7,12 @@ use alloc::{collections::BTreeSet, format, string::String, string::ToString, vec
 
 use super::{
     configs,
-    image::{Image, Topic},
+    image::{Broker, Image, Topic},
     placement,
-    record::{MetadataRecord, PartitionChange},
+    record::{MetadataRecord, PartitionChange, Registration},
 };
 use crate::{
-    epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{BrokerEpoch, NodeId, PartitionId, ProducerId, TopicId, TopicName},
+    ids::{NodeId, PartitionId, ProducerId, TopicId, TopicName, TopicPartition},
     limits,
     log::LogConfig,
     message::{
@@ -322,23 +321,19 @@ impl Controller {
 
     /// A broker comes (back) into service. After an unclean stop its partitions get a new leader epoch, so that readers
     /// notice if a tail that had not been synced is gone (KIP-320).
-    pub fn register_broker(
-        &self,
-        image: &Image,
-        node: NodeId,
-        epoch: BrokerEpoch,
-        rack: Option<String>,
-        clean: bool,
-    ) -> Vec<MetadataRecord> {
-        let mut records = alloc::vec![MetadataRecord::BrokerRegistered { node, epoch, rack, fenced: false }];
+    pub fn register_broker(&self, image: &Image, registration: Registration, clean: bool) -> Vec<MetadataRecord> {
+        let node = registration.node;
+        let mut records = alloc::vec![MetadataRecord::BrokerRegistered(registration)];
         if clean {
             return records;
         }
         for topic in image.topics() {
             for (p, partition) in (0..).zip(&topic.partitions) {
                 if partition.leader == Some(node) {
-                    let bump = |change: &mut PartitionChange| change.leader_epoch = change.leader_epoch.bump();
-                    records.push(Image::changed_partition(topic, PartitionId(p), bump));
+                    let mut change = partition.to_change(TopicPartition { topic: topic.id, partition: PartitionId(p) });
+                    change.leader_epoch = change.leader_epoch.bump();
+                    change.partition_epoch = change.partition_epoch.bump();
+                    records.push(MetadataRecord::PartitionChanged(change));
                 }
             }
         }
@@ -348,17 +343,9 @@ impl Controller {
 
 fn new_partition(image: &Image, topic: TopicId, partition: PartitionId, replicas: &[NodeId]) -> MetadataRecord {
     // Only brokers in service count as in sync; the first of them leads.
-    let in_service = |node: &&NodeId| image.broker(**node).is_some_and(|b| !b.fenced);
+    let in_service = |node: &&NodeId| image.broker(**node).is_some_and(Broker::is_active);
     let isr: Vec<NodeId> = replicas.iter().filter(in_service).copied().collect();
-    MetadataRecord::PartitionChanged(PartitionChange {
-        topic,
-        partition,
-        replicas: replicas.to_vec(),
-        leader: isr.first().copied(),
-        isr,
-        leader_epoch: LeaderEpoch::FIRST,
-        partition_epoch: PartitionEpoch::FIRST,
-    })
+    MetadataRecord::PartitionChanged(PartitionChange::created(topic, partition, replicas, isr))
 }
 
 fn check_partition_count(count: i64) -> Result<(), Refusal> {
@@ -403,7 +390,11 @@ fn colliding<'a>(image: &'a Image, name: &TopicName) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{message::ConfigChange, message::ConfigOperation, time::Duration};
+    use crate::{
+        ids::{BrokerEpoch, DirectoryId},
+        message::{ConfigChange, ConfigOperation, Endpoints},
+        time::Duration,
+    };
 
     fn controller() -> Controller {
         Controller::new(LogConfig::default(), 1, 1, Prng::new(1))
@@ -411,12 +402,15 @@ mod tests {
 
     fn image() -> Image {
         let mut image = Image::default();
-        image.apply(&MetadataRecord::BrokerRegistered {
+        image.apply(&MetadataRecord::BrokerRegistered(Registration {
             node: NodeId(1),
             epoch: BrokerEpoch(1),
+            incarnation: 1,
+            directory: DirectoryId([1; 16]),
             rack: None,
+            endpoints: Endpoints::default(),
             fenced: false,
-        });
+        }));
         image
     }
 

@@ -1,12 +1,12 @@
 //! The cluster as the committed metadata records describe it.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
 use super::record::{MetadataRecord, PartitionChange};
 use crate::{
     epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{BrokerEpoch, NodeId, PartitionId, ProducerId, TopicId, TopicName, TopicPartition},
-    message::{ConfigResource, TopicRef},
+    ids::{BrokerEpoch, DirectoryId, NodeId, ProducerId, TopicId, TopicName, TopicPartition},
+    message::{ConfigResource, Endpoints, TopicRef},
 };
 
 /// Settings of one resource, by name; those at their default are absent.
@@ -27,10 +27,25 @@ pub struct Image {
 pub struct Broker {
     /// This registration.
     pub epoch: BrokerEpoch,
+    /// The run of its process that has registered.
+    pub incarnation: u128,
+    /// Its data directory; all zero where it is not known.
+    pub directory: DirectoryId,
     /// Its rack.
     pub rack: Option<String>,
+    /// Where it is reached.
+    pub endpoints: Endpoints,
     /// Out of service?
     pub fenced: bool,
+    /// About to stop (KIP-841)?
+    pub in_controlled_shutdown: bool,
+}
+
+impl Broker {
+    /// May it lead partitions and be in their ISR?
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.in_controlled_shutdown
+    }
 }
 
 /// A topic.
@@ -57,14 +72,112 @@ pub struct Partition {
     pub leader_epoch: LeaderEpoch,
     /// Counts its changes.
     pub partition_epoch: PartitionEpoch,
+    /// What few partitions have. An image holds very many partitions.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    elr: Vec<NodeId>,
+    last_known_leader: Option<NodeId>,
+    adding: Vec<NodeId>,
+    removing: Vec<NodeId>,
+    recovering: bool,
+}
+
+impl Partition {
+    fn new(change: &PartitionChange) -> Self {
+        let rare = Rare {
+            elr: change.elr.clone(),
+            last_known_leader: change.last_known_leader,
+            adding: change.adding.clone(),
+            removing: change.removing.clone(),
+            recovering: change.recovering,
+        };
+        Self {
+            replicas: change.replicas.clone(),
+            isr: change.isr.clone(),
+            leader: change.leader,
+            leader_epoch: change.leader_epoch,
+            partition_epoch: change.partition_epoch,
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+        }
+    }
+
+    /// Eligible leaders outside the ISR (KIP-966): they have every committed record.
+    pub fn elr(&self) -> &[NodeId] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.elr)
+    }
+
+    /// Who led last, where nobody leads.
+    pub fn last_known_leader(&self) -> Option<NodeId> {
+        self.rare.as_ref().and_then(|rare| rare.last_known_leader)
+    }
+
+    /// Replicas that a reassignment adds, until they are in sync (KIP-455). They are among the replicas.
+    pub fn adding(&self) -> &[NodeId] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.adding)
+    }
+
+    /// Replicas that a reassignment removes in the end. They are among the replicas.
+    pub fn removing(&self) -> &[NodeId] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.removing)
+    }
+
+    /// Was the leader elected though it may lack committed records, and has it changed nothing since?
+    pub fn is_recovering(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.recovering)
+    }
+
+    /// Is a reassignment under way?
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding().is_empty() || !self.removing().is_empty()
+    }
+
+    /// The partition's state as a record, its epochs as they are.
+    pub(super) fn to_change(&self, id: TopicPartition) -> PartitionChange {
+        PartitionChange {
+            topic: id.topic,
+            partition: id.partition,
+            replicas: self.replicas.clone(),
+            isr: self.isr.clone(),
+            leader: self.leader,
+            leader_epoch: self.leader_epoch,
+            partition_epoch: self.partition_epoch,
+            elr: self.elr().to_vec(),
+            last_known_leader: self.last_known_leader(),
+            adding: self.adding().to_vec(),
+            removing: self.removing().to_vec(),
+            recovering: self.is_recovering(),
+        }
+    }
 }
 
 impl Image {
     /// Folds one committed record in.
     pub fn apply(&mut self, record: &MetadataRecord) {
         match record {
-            MetadataRecord::BrokerRegistered { node, epoch, rack, fenced } => {
-                self.brokers.insert(*node, Broker { epoch: *epoch, rack: rack.clone(), fenced: *fenced });
+            MetadataRecord::BrokerRegistered(r) => {
+                let broker = Broker {
+                    epoch: r.epoch,
+                    incarnation: r.incarnation,
+                    directory: r.directory,
+                    rack: r.rack.clone(),
+                    endpoints: r.endpoints.clone(),
+                    fenced: r.fenced,
+                    in_controlled_shutdown: false,
+                };
+                let old = self.brokers.insert(r.node, broker);
+                assert!(old.is_none_or(|old| old.epoch < r.epoch), "every registration has an epoch of its own");
+            }
+            MetadataRecord::BrokerChanged { node, epoch, fenced, in_controlled_shutdown } => {
+                let broker = self.brokers.get_mut(node).expect("only a registered broker changes");
+                assert!(broker.epoch == *epoch, "a change is about the newest registration");
+                (broker.fenced, broker.in_controlled_shutdown) = (*fenced, *in_controlled_shutdown);
+            }
+            MetadataRecord::BrokerUnregistered { node, epoch } => {
+                let broker = self.brokers.remove(node).expect("only a registered broker is unregistered");
+                assert!(broker.epoch == *epoch, "a change is about the newest registration");
             }
             MetadataRecord::TopicCreated { name, id } => {
                 let topic = Topic { name: name.clone(), id: *id, partitions: Vec::new() };
@@ -101,13 +214,7 @@ impl Image {
     fn apply_partition(&mut self, change: &PartitionChange) {
         let topic = self.topics.get_mut(&change.topic).expect("a partition follows its topic");
         let index = usize::try_from(change.partition.0).expect("partitions are numbered from 0");
-        let partition = Partition {
-            replicas: change.replicas.clone(),
-            isr: change.isr.clone(),
-            leader: change.leader,
-            leader_epoch: change.leader_epoch,
-            partition_epoch: change.partition_epoch,
-        };
+        let partition = Partition::new(change);
         if let Some(old) = topic.partitions.get_mut(index) {
             assert!(old.partition_epoch < partition.partition_epoch, "every change bumps the partition epoch");
             assert!(old.leader_epoch <= partition.leader_epoch, "leader epochs do not go back");
@@ -169,26 +276,6 @@ impl Image {
     /// The first producer id that no block contains.
     pub fn next_producer_id(&self) -> ProducerId {
         ProducerId(self.next_producer_id)
-    }
-
-    /// The record that carries a partition's state with `change` made to it.
-    pub(super) fn changed_partition(
-        topic: &Topic,
-        partition: PartitionId,
-        change: impl FnOnce(&mut PartitionChange),
-    ) -> MetadataRecord {
-        let old = &topic.partitions[usize::try_from(partition.0).expect("partitions are numbered from 0")];
-        let mut next = PartitionChange {
-            topic: topic.id,
-            partition,
-            replicas: old.replicas.clone(),
-            isr: old.isr.clone(),
-            leader: old.leader,
-            leader_epoch: old.leader_epoch,
-            partition_epoch: old.partition_epoch.bump(),
-        };
-        change(&mut next);
-        MetadataRecord::PartitionChanged(next)
     }
 }
 

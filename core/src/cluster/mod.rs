@@ -13,5 +13,5 @@ mod record_codec;
 
 pub use controller::{Controller, Decision};
 pub use image::{Broker, Image, Overrides, Partition, Topic};
-pub use record::{MetadataRecord, PartitionChange};
+pub use record::{MetadataRecord, PartitionChange, Registration};
 pub use record_codec::{RecordCodecError, decode, encode};

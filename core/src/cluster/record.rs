@@ -7,23 +7,32 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{BrokerEpoch, NodeId, PartitionId, ProducerId, TopicId, TopicName},
-    message::ConfigResource,
+    ids::{BrokerEpoch, DirectoryId, NodeId, PartitionId, ProducerId, TopicId, TopicName},
+    message::{ConfigResource, Endpoints},
 };
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataRecord {
-    /// A broker has registered; its epoch is the offset of this record (KIP-631).
-    BrokerRegistered {
+    /// A broker has registered.
+    BrokerRegistered(Registration),
+    /// A broker goes out of service, or comes into it, or wants to go.
+    BrokerChanged {
         /// Which.
         node: NodeId,
-        /// Its epoch.
+        /// The registration that this is about.
         epoch: BrokerEpoch,
-        /// Its rack.
-        rack: Option<String>,
-        /// Not yet in service?
+        /// Out of service (KIP-631)?
         fenced: bool,
+        /// About to stop: it keeps its replicas, but leads nothing and is in no ISR (KIP-841).
+        in_controlled_shutdown: bool,
+    },
+    /// A broker is not part of the cluster any more.
+    BrokerUnregistered {
+        /// Which.
+        node: NodeId,
+        /// The registration that ends.
+        epoch: BrokerEpoch,
     },
     /// A topic exists from here on.
     TopicCreated {
@@ -55,6 +64,25 @@ pub enum MetadataRecord {
     },
 }
 
+/// A broker's registration (KIP-631).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Which broker.
+    pub node: NodeId,
+    /// The offset of this record, which begins its batch: another for every registration (KIP-903).
+    pub epoch: BrokerEpoch,
+    /// The run of its process that has registered.
+    pub incarnation: u128,
+    /// Its data directory; all zero where it is not known.
+    pub directory: DirectoryId,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Where it is reached.
+    pub endpoints: Endpoints,
+    /// Not yet in service?
+    pub fenced: bool,
+}
+
 /// The state of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionChange {
@@ -72,4 +100,35 @@ pub struct PartitionChange {
     pub leader_epoch: LeaderEpoch,
     /// Counts its changes.
     pub partition_epoch: PartitionEpoch,
+    /// Eligible leaders outside the ISR (KIP-966).
+    pub elr: Vec<NodeId>,
+    /// Who led last, where nobody leads.
+    pub last_known_leader: Option<NodeId>,
+    /// Replicas that a reassignment adds, until they are in sync (KIP-455).
+    pub adding: Vec<NodeId>,
+    /// Replicas that a reassignment removes in the end.
+    pub removing: Vec<NodeId>,
+    /// The leader was elected though it may lack committed records (KIP-106, KIP-704), and the partition has not been
+    /// changed by it since.
+    pub recovering: bool,
+}
+
+impl PartitionChange {
+    /// A partition's first state.
+    pub fn created(topic: TopicId, partition: PartitionId, replicas: &[NodeId], isr: Vec<NodeId>) -> Self {
+        Self {
+            topic,
+            partition,
+            replicas: replicas.to_vec(),
+            leader: isr.first().copied(),
+            isr,
+            leader_epoch: LeaderEpoch::FIRST,
+            partition_epoch: PartitionEpoch::FIRST,
+            elr: Vec::new(),
+            last_known_leader: None,
+            adding: Vec::new(),
+            removing: Vec::new(),
+            recovering: false,
+        }
+    }
 }

@@ -2,14 +2,15 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::{ErrorCode, TopicRef};
+use super::{Endpoints, ErrorCode, TopicRef};
 use crate::{
     epoch::LeaderEpoch,
     ids::{DirectoryId, NodeId, PartitionId, TopicId, TopicName},
     time::Duration,
 };
 
-/// A broker as clients reach it. Which of its addresses they are told is the listener's choice.
+/// A broker as clients reach it. Which of its addresses they are told is the listener's choice; where one is empty,
+/// nobody but the broker's own listener knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerInfo {
     /// Its id.
@@ -18,6 +19,8 @@ pub struct BrokerInfo {
     pub rack: Option<String>,
     /// Out of service (KIP-631)?
     pub fenced: bool,
+    /// Where it is reached.
+    pub endpoints: Endpoints,
 }
 
 /// Topics, partitions, leaders, brokers.

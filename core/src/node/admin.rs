@@ -85,7 +85,7 @@ impl Node {
             leader_epoch: partition.leader_epoch,
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
-            elr: Vec::new(),
+            elr: partition.elr().to_vec(),
             offline: partition.replicas.iter().filter(|node| !alive(node)).copied().collect(),
         }
     }
@@ -95,6 +95,7 @@ impl Node {
             node,
             rack: broker.rack.clone(),
             fenced: broker.fenced,
+            endpoints: broker.endpoints.clone(),
         };
         self.image.brokers().map(info).collect()
     }

@@ -231,6 +231,9 @@ impl Node {
             _ => 0,
         };
         self.image.apply(record);
+        if let MetadataRecord::BrokerRegistered(registration) = record {
+            self.on_broker_registered(registration);
+        }
         if !serving {
             // What is folded at start, or behind a stop, is acted on all at once or not at all.
             return;
@@ -290,8 +293,16 @@ impl Node {
             return;
         }
         let epoch = BrokerEpoch(self.metadata.quorum().log_end().0);
-        let (node, rack) = (self.config.node, self.config.rack.clone());
-        let records = self.controller.register_broker(&self.image, node, epoch, rack, self.recovered.clean);
+        let registration = cluster::Registration {
+            node: self.config.node,
+            epoch,
+            incarnation: self.config.incarnation,
+            directory: self.config.directory,
+            rack: self.config.rack.clone(),
+            endpoints: self.config.endpoints.clone(),
+            fenced: false,
+        };
+        let records = self.controller.register_broker(&self.image, registration, self.recovered.clean);
         self.append_metadata(write_records(&records, self.now.wall), records, Reply::Registered);
     }
 

@@ -9,6 +9,7 @@
 //! recovered state, the seed and the inputs.
 
 mod admin;
+mod brokers;
 mod calls;
 mod config;
 mod fetch;

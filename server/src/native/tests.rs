@@ -196,7 +196,7 @@ fn fetched(records: Bytes) -> Response {
 }
 
 fn cluster() -> Response {
-    let broker = |node| BrokerInfo { node: NodeId(node), rack: None, fenced: false };
+    let broker = |node| BrokerInfo { node: NodeId(node), rack: None, fenced: false, endpoints: Endpoints::default() };
     Response::DescribeCluster(DescribeClusterResponse {
         cluster_id: "cluster".into(),
         controller: NodeId(3),

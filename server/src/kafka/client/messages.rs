@@ -427,7 +427,7 @@ fn described(
         r.end()?;
         let port = u16::try_from(port).map_err(|_| WireError::Value { field: "a port", value: i64::from(port) })?;
         surroundings.endpoints.insert(node, Endpoint { host, port });
-        Ok(BrokerInfo { node, rack, fenced: false })
+        Ok(BrokerInfo { node, rack, fenced: false, endpoints: Endpoints::default() })
     })?;
     let cluster_id = r.nullable_string()?.unwrap_or_default().to_owned();
     let controller = NodeId(r.i32()?);

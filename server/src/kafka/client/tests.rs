@@ -213,7 +213,12 @@ fn offsets_are_listed_under_the_topic_asked_for() {
 fn metadata_teaches_names_and_addresses() {
     let protocol = Arc::new(KafkaProtocol::default());
     let answer = MetadataResponse {
-        brokers: vec![BrokerInfo { node: NodeId(3), rack: Some("r1".to_owned()), fenced: false }],
+        brokers: vec![BrokerInfo {
+            node: NodeId(3),
+            rack: Some("r1".to_owned()),
+            fenced: false,
+            endpoints: Endpoints::default(),
+        }],
         cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
         controller: NodeId(3),
         topics: vec![TopicMetadata {

@@ -232,7 +232,7 @@ fn unknown_topic() -> TopicMetadata {
 }
 
 fn broker() -> BrokerInfo {
-    BrokerInfo { node: NodeId(3), rack: Some("r1".into()), fenced: false }
+    BrokerInfo { node: NodeId(3), rack: Some("r1".into()), fenced: false, endpoints: Endpoints::default() }
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn metadata_encodes_in_every_version() {
 #[test]
 fn descriptions_encode_in_every_version() {
     for v in versions(ApiKey::DescribeCluster) {
-        let fenced = BrokerInfo { node: NodeId(3), rack: None, fenced: true };
+        let fenced = BrokerInfo { node: NodeId(3), rack: None, fenced: true, endpoints: Endpoints::default() };
         let response = || {
             Response::DescribeCluster(DescribeClusterResponse {
                 cluster_id: "cluster".into(),
