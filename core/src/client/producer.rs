@@ -9,16 +9,22 @@
 //! [`ProducerEvent::Wake`].
 
 mod config;
+mod record;
+mod replies;
+mod sending;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
-pub use self::config::ProducerConfig;
+pub use self::{
+    config::ProducerConfig,
+    record::{AppendError, Appended, NewRecord},
+};
 use super::{
-    accumulator::{PartitionQueue, Pending},
-    call::{Call, CallId, Calls, Machine, Order, Reply, Target},
+    accumulator::PartitionQueue,
+    call::{CallId, Calls, Machine, Order, Reply},
     metadata::Metadata,
     partitioner::{Sticky, partition_for_key},
     producer_error::{ProduceError, ProduceErrorKind},
@@ -26,81 +32,18 @@ use super::{
     timers::Timers,
 };
 use crate::{
-    ids::{NodeId, PartitionId, ProducerEpoch, ProducerId, TopicId, TopicName},
+    ids::{NodeId, PartitionId, TopicName},
     limits,
-    message::{
-        Acks, ErrorCode, InitProducerIdRequest, ProducePartition, ProduceRequest, ProducedPartition, Request, Response,
-        TopicRef,
-    },
+    message::{Acks, ErrorCode},
     offset::Offset,
     prng::Prng,
     record::BatchBuilder,
-    time::{Duration, Instant, Timestamp},
+    time::{Duration, Instant},
 };
 
 /// A topic that a producer has been told of; of use with that producer only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicHandle(u32);
-
-/// A record to append, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub struct NewRecord<'a> {
-    /// The key, if it has one.
-    pub key: Option<&'a [u8]>,
-    /// The value; none is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Headers in order.
-    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
-    /// Its time.
-    pub timestamp: Timestamp,
-    /// The partition, where it is not the partitioner's to choose.
-    pub partition: Option<PartitionId>,
-}
-
-/// Where an appended record went: its delivery is reported with its batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The batch. Numbers rise and are never used twice.
-    pub batch: u64,
-    /// The record's place in it: its offset less the batch's base offset.
-    pub index: u32,
-    /// Are there orders now? While batches fill there are none, and a driver may save itself the look.
-    pub leaves: bool,
-}
-
-/// Why a record was not appended. Nothing of it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AppendError {
-    /// The producer's memory is used up: wait for [`ProducerEvent::Wake`] and append again.
-    #[error("the producer's buffer is full")]
-    Full,
-    /// The topic is not known yet: wait for [`ProducerEvent::Wake`] and append again.
-    #[error("the topic is not known yet")]
-    TopicPending,
-    /// The topic cannot be written to: waiting was in vain, or there is no point in it.
-    #[error("the topic is not available: {0}")]
-    Topic(ErrorCode),
-    /// The topic has no such partition.
-    #[error("the topic has {partitions} partitions, there is no number {asked}")]
-    Partition {
-        /// The number given.
-        asked: PartitionId,
-        /// How many there are.
-        partitions: usize,
-    },
-    /// The record is larger than a request may be.
-    #[error("a record of {bytes} bytes exceeds the {max} bytes of a request")]
-    TooLarge {
-        /// Its size, at most.
-        bytes: usize,
-        /// The bound.
-        max: usize,
-    },
-    /// The producer is closed.
-    #[error("the producer is closed")]
-    Closed,
-}
 
 /// What a producer tells the application.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,50 +145,6 @@ enum Timer {
     Identity,
     /// Whoever waits for the topic has waited long enough.
     Topic(TopicHandle),
-}
-
-/// How an attempt failed.
-#[derive(Clone, Copy, Debug)]
-enum Failure {
-    NotSent,
-    Lost,
-    Refused(ErrorCode),
-}
-
-impl<'a> NewRecord<'a> {
-    /// A record with this value; its time is [`Timestamp::NONE`], which a driver replaces by the current one.
-    pub fn new(value: &'a [u8]) -> Self {
-        Self { key: None, value: Some(value), headers: &[], timestamp: Timestamp::NONE, partition: None }
-    }
-
-    /// A tombstone: the key's last value is gone.
-    pub fn tombstone(key: &'a [u8]) -> Self {
-        Self { key: Some(key), value: None, headers: &[], timestamp: Timestamp::NONE, partition: None }
-    }
-
-    /// The same with a key.
-    #[must_use]
-    pub fn with_key(self, key: &'a [u8]) -> Self {
-        Self { key: Some(key), ..self }
-    }
-
-    /// The same with headers.
-    #[must_use]
-    pub fn with_headers(self, headers: &'a [(&'a [u8], Option<&'a [u8]>)]) -> Self {
-        Self { headers, ..self }
-    }
-
-    /// The same for this partition, whatever its key.
-    #[must_use]
-    pub fn to_partition(self, partition: PartitionId) -> Self {
-        Self { partition: Some(partition), ..self }
-    }
-
-    /// The same with this time.
-    #[must_use]
-    pub fn at(self, timestamp: Timestamp) -> Self {
-        Self { timestamp, ..self }
-    }
 }
 
 impl Producer {
@@ -487,346 +386,6 @@ impl Producer {
         AppendError::Topic(if error.is_none() { ErrorCode::RequestTimedOut } else { error })
     }
 
-    // ------------------------------------------------------------------------------------------------ sending
-
-    fn drain(&mut self, now: Instant) {
-        if let Some(request) = self.metadata.poll_request(now) {
-            self.call(now, Target::Any, Request::Metadata(request), Purpose::Metadata);
-        }
-        if self.sendable.is_empty() {
-            return;
-        }
-        if self.config.idempotence && !matches!(self.identity, IdentityPhase::Held(_)) {
-            self.ask_identity(now);
-            return;
-        }
-        while self.send_round(now) {}
-    }
-
-    fn call(&mut self, now: Instant, to: Target, request: Request, purpose: Purpose) -> CallId {
-        let call: Call = self.calls.open(now, self.config.request_timeout, to, request, purpose);
-        let id = call.id;
-        self.orders.push_back(Order::Call(call));
-        id
-    }
-
-    fn ask_identity(&mut self, now: Instant) {
-        if self.identity == IdentityPhase::Wanted {
-            self.identity = IdentityPhase::Asking;
-            let request = InitProducerIdRequest {
-                transactional_id: None,
-                producer_id: ProducerId::NONE,
-                producer_epoch: ProducerEpoch::NONE,
-            };
-            self.call(now, Target::Any, Request::InitProducerId(request), Purpose::Identity);
-        }
-    }
-
-    fn held_identity(&self) -> Option<Identity> {
-        match self.identity {
-            IdentityPhase::Held(identity) => Some(identity),
-            _ => None,
-        }
-    }
-
-    /// Gives every node at most one request. True when one went out, so that there may be more.
-    fn send_round(&mut self, now: Instant) -> bool {
-        let mut outgoing: Vec<Outgoing> = Vec::new();
-        let from = self.cursor;
-        let order: Vec<PartitionIx> = self.sendable.range(from..).chain(self.sendable.range(..from)).copied().collect();
-        for ix in order {
-            self.add_to_round(ix, &mut outgoing);
-        }
-        let sent = !outgoing.is_empty();
-        for request in outgoing {
-            self.cursor = request.batches.last().map_or(PartitionIx(0), |&(ix, _)| PartitionIx(ix.0 + 1));
-            *self.busy.entry(request.node).or_default() += 1;
-            let batches = request.batches.clone();
-            let produce = ProduceRequest {
-                acks: self.config.acks,
-                timeout: self.config.request_timeout,
-                partitions: request.partitions,
-            };
-            let purpose = Purpose::Produce { node: request.node, batches: request.batches };
-            let id = self.call(now, Target::Node(request.node), Request::Produce(produce), purpose);
-            for (ix, number) in batches {
-                let queue = &mut self.partitions[ix.0 as usize].queue;
-                let at = queue.position(number).expect("it was taken from there");
-                let pending = &mut queue.pending[at];
-                pending.call = Some(id);
-                pending.attempts += 1;
-            }
-        }
-        sent
-    }
-
-    fn add_to_round(&mut self, ix: PartitionIx, outgoing: &mut Vec<Outgoing>) {
-        let newest = self.held_identity();
-        let partition = &mut self.partitions[ix.0 as usize];
-        let Some(node) = partition.leader else {
-            // Comes back with the metadata that names one.
-            self.sendable.remove(&ix);
-            return;
-        };
-        if self.busy.get(&node).is_some_and(|&n| n >= self.config.in_flight_max) {
-            return;
-        }
-        let place = outgoing.iter().position(|o| o.node == node);
-        if place.is_some_and(|p| outgoing[p].bytes >= self.config.request_bytes_max) {
-            return;
-        }
-        let queue = &mut partition.queue;
-        let Some(at) = queue.next_to_send(self.config.in_flight_max, self.config.idempotence) else {
-            self.sendable.remove(&ix);
-            return;
-        };
-        let size = queue.size_at(at);
-        if place.is_some_and(|p| outgoing[p].bytes + size > self.config.request_bytes_max) {
-            return;
-        }
-        let batch = queue.batch_to_send(at, self.config.compression, newest.filter(|_| self.config.idempotence));
-        let place = place.unwrap_or_else(|| {
-            outgoing.push(Outgoing { node, bytes: 0, partitions: Vec::new(), batches: Vec::new() });
-            outgoing.len() - 1
-        });
-        let request = &mut outgoing[place];
-        request.bytes += batch.size();
-        request.batches.push((ix, queue.pending[at].number));
-        request.partitions.push(ProducePartition {
-            topic: TopicRef::Id(queue.topic_id),
-            partition: partition.number,
-            batch: Ok(batch),
-        });
-    }
-
-    // ------------------------------------------------------------------------------------------------ replies
-
-    fn on_metadata_reply(&mut self, now: Instant, reply: Reply) {
-        let Reply::Answered(Response::Metadata(response)) = reply else {
-            self.metadata.on_failure(now, &mut self.prng);
-            return;
-        };
-        if !self.metadata.on_response(now, response, &mut self.prng) {
-            return;
-        }
-        for at in 0..self.topics.len() {
-            self.adopt_metadata(TopicHandle(at as u32));
-        }
-        self.wake();
-    }
-
-    /// Brings a topic's partitions in line with the metadata.
-    fn adopt_metadata(&mut self, handle: TopicHandle) {
-        let topic = &mut self.topics[handle.0 as usize];
-        let Some(known) = self.metadata.topic(&topic.name).filter(|t| t.id != TopicId::ZERO) else { return };
-        topic.awaited_since = None;
-        self.timers.clear(Timer::Topic(handle));
-        let mut stirred = Vec::new();
-        for (number, leader) in known.partitions.iter().enumerate() {
-            if number == topic.partitions.len() {
-                topic.partitions.push(PartitionIx(u32::try_from(self.partitions.len()).expect("fewer than 2^32")));
-                self.partitions.push(Partition {
-                    topic: handle,
-                    number: PartitionId(i32::try_from(number).expect("partition numbers fit")),
-                    leader: None,
-                    queue: PartitionQueue::new(known.id),
-                });
-            }
-            let ix = topic.partitions[number];
-            let partition = &mut self.partitions[ix.0 as usize];
-            partition.leader = leader.node;
-            if partition.queue.topic_id != known.id {
-                // Another topic of the same name: what the old one knew of the producer is gone with it.
-                partition.queue.topic_id = known.id;
-                if partition.queue.sequences.identity().is_some() {
-                    partition.queue.sequences.break_off();
-                }
-            }
-            if partition.queue.wants_to_send() || partition.queue.sequences.is_broken() {
-                stirred.push(ix);
-            }
-        }
-        for ix in stirred {
-            self.sendable.insert(ix);
-            self.mend(ix);
-        }
-    }
-
-    fn on_identity_reply(&mut self, now: Instant, reply: Reply) {
-        match reply {
-            Reply::Answered(Response::InitProducerId(response)) if response.error.is_none() => {
-                self.identity_failures = 0;
-                self.identity =
-                    IdentityPhase::Held(Identity { id: response.producer_id, epoch: response.producer_epoch });
-                for at in 0..self.partitions.len() {
-                    self.mend(PartitionIx(at as u32));
-                }
-            }
-            _ => {
-                // Whatever the error: batches that cannot leave fail by their delivery timeout.
-                self.identity_failures = self.identity_failures.saturating_add(1);
-                self.identity = IdentityPhase::Resting;
-                let wait = self.config.backoff.after(self.identity_failures, &mut self.prng);
-                self.timers.set(Timer::Identity, now.after(wait));
-            }
-        }
-    }
-
-    fn on_produce_reply(&mut self, now: Instant, node: NodeId, batches: &[(PartitionIx, u64)], reply: Reply) {
-        let busy = self.busy.get_mut(&node).expect("a call to the node was open");
-        *busy -= 1;
-        if *busy == 0 {
-            self.busy.remove(&node);
-        }
-        let failure = match reply {
-            Reply::Answered(Response::Produce(response)) if response.partitions.len() == batches.len() => {
-                for (&(ix, number), produced) in batches.iter().zip(response.partitions) {
-                    self.on_produced(now, ix, number, &produced);
-                }
-                None
-            }
-            Reply::Sent => {
-                for &(ix, number) in batches {
-                    self.on_delivered(ix, number, Offset::NONE);
-                }
-                None
-            }
-            // An answer that is none tells nothing about what the node did.
-            Reply::Answered(_) | Reply::Lost => Some(Failure::Lost),
-            Reply::NotSent => Some(Failure::NotSent),
-            Reply::Refused(code) => Some(Failure::Refused(code)),
-        };
-        if let Some(failure) = failure {
-            for &(ix, number) in batches {
-                self.on_failed(now, ix, number, failure);
-            }
-        }
-        for partition in batches.iter().map(|&(ix, _)| ix) {
-            self.mend(partition);
-            if self.partitions[partition.0 as usize].queue.wants_to_send() {
-                self.sendable.insert(partition);
-            }
-        }
-    }
-
-    fn on_produced(&mut self, now: Instant, ix: PartitionIx, number: u64, produced: &ProducedPartition) {
-        match produced.error {
-            ErrorCode::None => self.on_delivered(ix, number, produced.base_offset),
-            // It is in the log, the node no longer knows where.
-            ErrorCode::DuplicateSequenceNumber => self.on_delivered(ix, number, Offset::NONE),
-            code => self.on_failed(now, ix, number, Failure::Refused(code)),
-        }
-    }
-
-    fn on_delivered(&mut self, ix: PartitionIx, number: u64, base_offset: Offset) {
-        let queue = &mut self.partitions[ix.0 as usize].queue;
-        // One that expired meanwhile was reported already.
-        let Some(at) = queue.position(number) else { return };
-        queue.failures = 0;
-        queue.sequences.acknowledged();
-        let pending = queue.pending.remove(at).expect("found there");
-        self.deliver(ix, &pending, Ok(base_offset));
-    }
-
-    fn on_failed(&mut self, now: Instant, ix: PartitionIx, number: u64, failure: Failure) {
-        let idempotent = self.config.idempotence;
-        let queue = &mut self.partitions[ix.0 as usize].queue;
-        let Some(at) = queue.position(number) else { return };
-        let pending = &mut queue.pending[at];
-        pending.call = None;
-        pending.maybe_applied |= failure.may_have_applied();
-        if let Failure::Refused(code) = failure {
-            pending.last_error = Some(code);
-        }
-        if failure.tells_of_stale_metadata() {
-            self.metadata.request_refresh(now, &mut self.prng);
-        }
-        let rests = match failure {
-            Failure::Refused(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId) if idempotent => {
-                // Behind others that are not decided it will be its turn yet. At the head the node misses something
-                // that will never come.
-                if at == 0 {
-                    queue.sequences.break_off();
-                }
-                at == 0
-            }
-            Failure::Refused(ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced) if idempotent => {
-                queue.sequences.break_off();
-                let fenced = queue.sequences.identity().map(|i| i.id);
-                if matches!(self.identity, IdentityPhase::Held(held) if Some(held.id) == fenced) {
-                    self.identity = IdentityPhase::Wanted;
-                }
-                true
-            }
-            Failure::Refused(code) if !code.is_retriable() => {
-                let may_have_applied = pending.maybe_applied;
-                let pending = queue.fail(at);
-                let error = ProduceError { kind: ProduceErrorKind::Rejected(code), may_have_applied };
-                self.deliver(ix, &pending, Err(error));
-                false
-            }
-            _ => true,
-        };
-        let queue = &mut self.partitions[ix.0 as usize].queue;
-        // Batches that fail together are one failure.
-        if rests && !queue.resting {
-            queue.failures = queue.failures.saturating_add(1);
-            queue.resting = true;
-            let wait = self.config.backoff.after(queue.failures, &mut self.prng);
-            self.timers.set(Timer::Rest(ix), now.after(wait));
-        }
-    }
-
-    /// Begins a broken sequence anew when that can be, and reports what falls by the wayside.
-    fn mend(&mut self, ix: PartitionIx) {
-        let queue = &mut self.partitions[ix.0 as usize].queue;
-        if !queue.sequences.is_broken() || queue.in_flight() > 0 {
-            return;
-        }
-        let Some(newest) = self.held_identity() else { return };
-        let queue = &mut self.partitions[ix.0 as usize].queue;
-        let Some(failed) = queue.restart(newest) else {
-            // The id's epochs are used up: another id is wanted.
-            self.identity = IdentityPhase::Wanted;
-            self.sendable.insert(ix);
-            return;
-        };
-        if queue.wants_to_send() {
-            self.sendable.insert(ix);
-        }
-        for pending in failed {
-            let error = ProduceError { kind: ProduceErrorKind::Unresolved, may_have_applied: true };
-            self.deliver(ix, &pending, Err(error));
-        }
-    }
-
-    fn deliver(&mut self, ix: PartitionIx, pending: &Pending, outcome: Result<Offset, ProduceError>) {
-        assert!(self.buffered >= pending.charge, "what leaves the memory was in it");
-        self.buffered -= pending.charge;
-        let partition = &self.partitions[ix.0 as usize];
-        match partition.queue.oldest() {
-            Some(opened) => self.timers.set(Timer::Expiry(ix), opened.after(self.config.delivery_timeout)),
-            None => self.timers.clear(Timer::Expiry(ix)),
-        }
-        self.orders.push_back(Order::Event(ProducerEvent::Delivered(Delivery {
-            batch: pending.number,
-            records: pending.records,
-            topic: partition.topic,
-            partition: partition.number,
-            outcome,
-        })));
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        if self.refused {
-            self.refused = false;
-            self.orders.push_back(Order::Event(ProducerEvent::Wake));
-        }
-    }
-
-    // ------------------------------------------------------------------------------------------------ time
-
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Linger(ix) => {
@@ -915,51 +474,6 @@ impl Machine for Producer {
             .flatten()
             .min()
     }
-}
-
-impl Failure {
-    /// Can the batch be in the log all the same?
-    fn may_have_applied(self) -> bool {
-        match self {
-            Self::NotSent => false,
-            Self::Lost => true,
-            Self::Refused(code) => matches!(
-                code,
-                ErrorCode::RequestTimedOut
-                    | ErrorCode::NotEnoughReplicasAfterAppend
-                    | ErrorCode::NetworkException
-                    | ErrorCode::KafkaStorageError
-                    | ErrorCode::UnknownServerError
-            ),
-        }
-    }
-
-    /// Does it suggest that somebody else leads the partition now?
-    fn tells_of_stale_metadata(self) -> bool {
-        match self {
-            Self::NotSent | Self::Lost => true,
-            Self::Refused(code) => matches!(
-                code,
-                ErrorCode::NotLeaderOrFollower
-                    | ErrorCode::LeaderNotAvailable
-                    | ErrorCode::UnknownTopicOrPartition
-                    | ErrorCode::UnknownTopicId
-                    | ErrorCode::InconsistentTopicId
-                    | ErrorCode::ReplicaNotAvailable
-                    | ErrorCode::FencedLeaderEpoch
-                    | ErrorCode::UnknownLeaderEpoch
-                    | ErrorCode::KafkaStorageError
-            ),
-        }
-    }
-}
-
-/// A produce request in the making.
-struct Outgoing {
-    node: NodeId,
-    bytes: usize,
-    partitions: Vec<ProducePartition>,
-    batches: Vec<(PartitionIx, u64)>,
 }
 
 /// How long "the topic is not there" is said to others who wait for it, before waiting begins anew.

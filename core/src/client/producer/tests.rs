@@ -1,8 +1,13 @@
 use super::*;
 use crate::{
-    client::metadata::tests::{answer, name, topic},
-    message::{InitProducerIdResponse, ProduceResponse},
+    client::{
+        call::{Call, Target},
+        metadata::tests::{answer, name, topic},
+    },
+    ids::{ProducerEpoch, ProducerId, TopicId},
+    message::{InitProducerIdResponse, ProduceResponse, ProducedPartition, Request, Response, TopicRef},
     record::Batch,
+    time::Timestamp,
 };
 use alloc::vec;
 use std::string::{String, ToString};
