@@ -79,7 +79,7 @@ knobs! {
     operations = 400, |r| r.log_between(150, 900);
     /// Do events of one instant come in random order?
     tie_shuffle = 0, |r| flag(r, HALF);
-    /// Nodes; for now always one.
+    /// Nodes.
     nodes = 1, |_r| 1;
 
     /// Raw producers.
@@ -205,6 +205,9 @@ knobs! {
 
     /// Does the run end with a power loss before the final reads?
     final_crash = 0, |r| flag(r, HALF);
+
+    /// Nodes that vote in the metadata quorum; 0 is all of them.
+    voters = 0, |_r| 0;
 }
 
 impl Config {

@@ -2,7 +2,10 @@
 //!
 //! A message that is sent is delivered after a delay, behind all that were sent before it on the same connection, or
 //! never. A reset delivers a prefix of what is under way in each direction; a half-open connection delivers nothing
-//! more and says so to nobody.
+//! more and says so to nobody. A node that calls another is a client of it.
+//!
+//! A link is blocked in one direction at a time, as often as there are reasons for it. What is sent over a blocked link
+//! waits, as it does under TCP: it arrives some time after the link is open again, unless its connection went before.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,39 +22,63 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
+/// Who stands at one end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// This client.
+    Client(usize),
+    /// This node.
+    Node(usize),
+}
+
+impl Party {
+    fn entity(self) -> u64 {
+        match self {
+            Self::Client(client) => client as u64,
+            Self::Node(node) => 1 << 32 | node as u64,
+        }
+    }
+}
+
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From the client to the node.
+    /// From who dialed to the node.
     Up,
-    /// From the node to the client.
+    /// From the node to who dialed.
     Down,
 }
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The client has asked for it.
+    /// It has been asked for.
     Dialing,
     /// It carries messages.
     Open,
     /// Nobody will ever get anything from it again, and nobody knows.
     Silent,
-    /// The client's end is closed; what is under way to the node may still arrive.
+    /// The end of who dialed is closed; what is under way to the node may still arrive.
     Closed,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct Conn {
-    /// Whose.
-    pub client: usize,
+    /// Who dialed.
+    pub from: Party,
+    /// The process that dialed, if it is a node's.
+    pub from_incarnation: u32,
     /// To which node.
     pub node: usize,
+    /// The process that took it.
+    pub node_incarnation: u32,
     /// How far it has come.
     pub stage: Stage,
-    /// Calls that the client waits for.
+    /// Calls that are waited for.
     pub calls: Vec<CallId>,
+    /// When an answer came last.
+    pub heard_at: u64,
     up: VecDeque<(u64, CallId, Request)>,
     down: VecDeque<(u64, CallId, Response)>,
     up_last: u64,
@@ -70,7 +97,8 @@ pub struct Net {
     seed: u64,
     next: u64,
     conns: BTreeMap<ConnId, Conn>,
-    links: BTreeMap<(usize, usize), Stream>,
+    links: BTreeMap<(Party, usize), Stream>,
+    blocked: BTreeMap<(Party, Party), u32>,
     /// No more faults: one millisecond, no losses.
     pub calm: bool,
 }
@@ -78,20 +106,23 @@ pub struct Net {
 impl Net {
     /// No connection.
     pub fn new(seed: u64) -> Self {
-        Self { seed, next: 0, conns: BTreeMap::new(), links: BTreeMap::new(), calm: false }
+        Self { seed, next: 0, conns: BTreeMap::new(), links: BTreeMap::new(), blocked: BTreeMap::new(), calm: false }
     }
 
     /// A new connection is asked for.
-    pub fn dial(&mut self, client: usize, node: usize) -> ConnId {
+    pub fn dial(&mut self, from: Party, from_incarnation: u32, node: usize) -> ConnId {
         let id = ConnId(self.next);
         self.next += 1;
         self.conns.insert(
             id,
             Conn {
-                client,
+                from,
+                from_incarnation,
                 node,
+                node_incarnation: 0,
                 stage: Stage::Dialing,
                 calls: Vec::new(),
+                heard_at: 0,
                 up: VecDeque::new(),
                 down: VecDeque::new(),
                 up_last: 0,
@@ -109,20 +140,25 @@ impl Net {
         self.conns.get_mut(&id)
     }
 
-    /// The connection that a client uses to reach a node.
-    pub fn find(&self, client: usize, node: usize) -> Option<ConnId> {
-        let usable = |conn: &Conn| conn.client == client && conn.node == node && conn.stage != Stage::Closed;
+    /// The connection that a client, or a node, uses to reach a node.
+    pub fn find(&self, from: Party, node: usize) -> Option<ConnId> {
+        let usable = |conn: &Conn| conn.from == from && conn.node == node && conn.stage != Stage::Closed;
         self.conns.iter().rev().find(|(_, conn)| usable(conn)).map(|(&id, _)| id)
     }
 
-    /// The connection that carries a client's call.
-    pub fn carrying(&self, client: usize, call: CallId) -> Option<ConnId> {
-        self.conns.iter().find(|(_, conn)| conn.client == client && conn.calls.contains(&call)).map(|(&id, _)| id)
+    /// The connection that carries a call.
+    pub fn carrying(&self, from: Party, call: CallId) -> Option<ConnId> {
+        self.conns.iter().find(|(_, conn)| conn.from == from && conn.calls.contains(&call)).map(|(&id, _)| id)
     }
 
     /// Every connection to a node.
     pub fn to(&self, node: usize) -> Vec<ConnId> {
         self.conns.iter().filter(|(_, conn)| conn.node == node).map(|(&id, _)| id).collect()
+    }
+
+    /// Every connection that a party has dialed.
+    pub fn of(&self, from: Party) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| conn.from == from).map(|(&id, _)| id).collect()
     }
 
     /// Every connection.
@@ -146,15 +182,15 @@ impl Net {
     }
 
     /// The random stream of a link.
-    pub fn link(&mut self, client: usize, node: usize) -> &mut Stream {
-        let (seed, entity) = (self.seed, (client as u64) << 16 | node as u64);
-        self.links.entry((client, node)).or_insert_with(|| Stream::new(seed, Purpose::Net, entity))
+    pub fn link(&mut self, from: Party, node: usize) -> &mut Stream {
+        let (seed, entity) = (self.seed, from.entity() << 16 | node as u64);
+        self.links.entry((from, node)).or_insert_with(|| Stream::new(seed, Purpose::Net, entity))
     }
 
     /// How long a message takes.
-    pub fn delay(&mut self, client: usize, node: usize, config: &Config, tally: &Tally) -> u64 {
+    pub fn delay(&mut self, from: Party, node: usize, config: &Config, tally: &Tally) -> u64 {
         let calm = self.calm;
-        let link = self.link(client, node);
+        let link = self.link(from, node);
         if calm {
             return 1_000_000;
         }
@@ -164,6 +200,41 @@ impl Net {
             delay *= 50;
         }
         delay
+    }
+
+    /// One more reason why nothing gets from here to there.
+    pub fn block(&mut self, from: Party, to: Party) {
+        *self.blocked.entry((from, to)).or_default() += 1;
+    }
+
+    /// One reason fewer.
+    pub fn unblock(&mut self, from: Party, to: Party) {
+        if let Some(reasons) = self.blocked.get_mut(&(from, to)) {
+            *reasons -= 1;
+            if *reasons == 0 {
+                self.blocked.remove(&(from, to));
+            }
+        }
+    }
+
+    /// Every link is open.
+    pub fn unblock_all(&mut self) {
+        self.blocked.clear();
+    }
+
+    /// Does nothing get from here to there?
+    pub fn is_blocked(&self, from: Party, to: Party) -> bool {
+        self.blocked.contains_key(&(from, to))
+    }
+
+    /// Is this connection's link blocked this way?
+    pub fn is_held(&self, id: ConnId, way: Way) -> bool {
+        let Some(conn) = self.conns.get(&id) else { return false };
+        let node = Party::Node(conn.node);
+        match way {
+            Way::Up => self.is_blocked(conn.from, node),
+            Way::Down => self.is_blocked(node, conn.from),
+        }
     }
 
     /// A request goes on its way; returns when to look whether it has arrived.
@@ -220,5 +291,23 @@ impl Conn {
     /// Requests that wait for the connection to open.
     pub fn waiting(&self) -> usize {
         self.up.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_opens_when_the_last_reason_goes() {
+        let mut net = Net::new(0);
+        let (a, b) = (Party::Node(0), Party::Node(1));
+        net.block(a, b);
+        net.block(a, b);
+        net.unblock(a, b);
+        assert!(net.is_blocked(a, b));
+        assert!(!net.is_blocked(b, a), "one direction says nothing of the other");
+        net.unblock(a, b);
+        assert!(!net.is_blocked(a, b));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tidelog_core::{
     ids::{JobId, LogId},
     log::{DiskError, Job, JobOutcome, LogDir, LogError, Step, SyncTicket},
-    message::{ErrorCode, FetchResponse, Records},
+    message::{ErrorCode, PeerResponse, Records, Response},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ pub enum Order {
         /// For the answer to which call.
         call: CallId,
         /// The answer.
-        response: FetchResponse,
+        response: Response,
     },
     /// A sync has ended.
     Synced(Vec<(LogId, SyncTicket<SimDisk>, Result<(), DiskError>)>),
@@ -65,7 +65,7 @@ pub enum Ended {
         /// For the answer to which call.
         call: CallId,
         /// The answer.
-        response: FetchResponse,
+        response: Response,
     },
     /// The directory is closed.
     Closed(Result<(), LogError>),
@@ -217,18 +217,18 @@ impl Worker {
         }
     }
 
-    fn read(&mut self, response: &mut FetchResponse) {
-        for partition in &mut response.partitions {
-            let Records::Log(order) = &partition.records else { continue };
+    fn read(&mut self, response: &mut Response) {
+        for (error, records) in named_records(response) {
+            let Records::Log(order) = records else { continue };
             let read = match &mut self.dir {
                 Some(dir) => dir.read(order),
                 None => Err(LogError::NotOpen),
             };
-            partition.records = match read {
+            *records = match read {
                 Ok(bytes) if bytes.is_empty() => Records::Empty,
                 Ok(bytes) => Records::Bytes(bytes),
-                Err(error) => {
-                    partition.error = match error {
+                Err(failure) => {
+                    *error = match failure {
                         LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
                         LogError::NotOpen => ErrorCode::NotLeaderOrFollower,
                         _ => ErrorCode::KafkaStorageError,
@@ -288,5 +288,26 @@ impl LogJobs {
             (_, Job::Truncate { .. } | Job::Close | Job::Delete | Job::Open { .. }) => has_held,
             _ => false,
         }
+    }
+}
+
+/// Every place of a response in which there are records, with the error that stands beside it.
+fn named_records(response: &mut Response) -> Vec<(&mut ErrorCode, &mut Records)> {
+    match response {
+        Response::Fetch(fetch) => fetch.partitions.iter_mut().map(|p| (&mut p.error, &mut p.records)).collect(),
+        Response::Peer(PeerResponse::Fetch(fetch)) => {
+            fetch.partitions.iter_mut().map(|p| (&mut p.error, &mut p.records)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Does the response name records that the worker has to read?
+pub fn wants_log(response: &Response) -> bool {
+    let is_log = |records: &Records| matches!(records, Records::Log(_));
+    match response {
+        Response::Fetch(fetch) => fetch.partitions.iter().any(|p| is_log(&p.records)),
+        Response::Peer(PeerResponse::Fetch(fetch)) => fetch.partitions.iter().any(|p| is_log(&p.records)),
+        _ => false,
     }
 }

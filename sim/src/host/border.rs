@@ -10,7 +10,7 @@ use tidelog_core::{
 
 use super::{
     End, Env, Host,
-    text::{label, order_text},
+    text::{label, order_text, peer_text},
 };
 use crate::{
     actor::CallId,
@@ -19,7 +19,8 @@ use crate::{
     ledger::Ledger,
     net::ConnId,
     tally::Mark,
-    worker::Order,
+    worker::{self, Order},
+    world::Outgoing,
 };
 
 impl Host {
@@ -115,7 +116,16 @@ impl Host {
                 self.end = End::Halted(reason);
                 Ok(())
             }
-            Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
+            Effect::Call { call, to, request, timeout } => {
+                env.trace.line(at, || format!("n{name} call {call} to n{to}: {}", peer_text(&request)));
+                let address = process.addresses.get(&to).cloned();
+                env.calls.push(Outgoing { call, to, address, request, timeout });
+                Ok(())
+            }
+            Effect::PeerMoved { node, endpoints } => {
+                process.addresses.insert(node, endpoints.native);
+                Ok(())
+            }
             Effect::Stopped => {
                 process.worker.order(Order::Close);
                 Ok(())
@@ -141,11 +151,9 @@ impl Host {
                 }
             }
         }
-        if let Response::Fetch(fetch) = &response
-            && fetch.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
-        {
+        if worker::wants_log(&response) {
             let process = self.process.as_mut().expect("the caller has one");
-            process.worker.order(Order::Read { conn, call, response: fetch.clone() });
+            process.worker.order(Order::Read { conn, call, response });
             return Ok(());
         }
         if let Response::Fetch(fetch) = &response {

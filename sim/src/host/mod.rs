@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use text::{label, outcome_text};
 use tidelog_core::{
-    ids::{DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
+    ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
     log::{DirError, Identity, JobOutcome, LogDir, LogError},
-    message::{Request, Response},
+    message::{CallError, Endpoints, PeerResponse, Request, Response},
     node::{Node, NodeConfig},
     offset::Offset,
     prng,
@@ -27,14 +27,14 @@ use crate::{
     config::Config,
     disk::{Flight, SimDisk},
     ledger::Ending,
-    net::ConnId,
+    net::{ConnId, Party},
     oracle::Oracle,
     queue::Queue,
     rng::{Purpose, Stream},
     tally::{Fault, Mark, Tally},
     trace::Trace,
     worker::{Ended, Order, Worker},
-    world::Event,
+    world::{Event, Outgoing},
 };
 
 /// Something that happens to a process.
@@ -49,8 +49,10 @@ pub enum Happening {
     Checkpoint,
     /// A request has arrived.
     Request(ConnId, CallId, Request),
-    /// A connection is gone.
-    Gone(ConnId),
+    /// A connection is gone that this party had dialed.
+    Gone(ConnId, Party),
+    /// A call to another node is over.
+    CallEnded(PeerCall, Result<PeerResponse, CallError>),
     /// The operator asks it to stop.
     Stop,
 }
@@ -69,6 +71,8 @@ pub struct Env<'a> {
     pub config: &'a Config,
     /// Responses to send.
     pub replies: &'a mut Vec<(ConnId, CallId, Response)>,
+    /// Calls to other nodes to make.
+    pub calls: &'a mut Vec<Outgoing>,
 }
 
 /// How a process came to an end.
@@ -92,6 +96,8 @@ struct Process {
     requests: BTreeMap<RequestId, (ConnId, CallId, Request)>,
     /// What was committed when a lookup arrived.
     lookups: BTreeMap<RequestId, Offset>,
+    /// Where other nodes are reached.
+    addresses: BTreeMap<NodeId, String>,
     next_request: u64,
     jobs: u64,
     timer: Option<u64>,
@@ -178,6 +184,11 @@ impl Host {
         }
     }
 
+    /// Where it is reached.
+    pub fn endpoints(&self) -> Endpoints {
+        endpoints(self.index)
+    }
+
     fn node_config(&self, config: &Config, identity: &Identity) -> NodeConfig {
         let mut random = Stream::new(self.seed, Purpose::Core, 1_000 + self.settings);
         let mut log = config.log_defaults();
@@ -186,6 +197,14 @@ impl Host {
             log.index_interval_bytes = random.log_between(16, 8_192);
         }
         NodeConfig {
+            incarnation: u128::from(prng::draw(
+                self.seed,
+                Purpose::Core as u64,
+                2_000 + self.index as u64,
+                self.incarnation.into(),
+            )),
+            endpoints: self.endpoints(),
+            voters: voters(config),
             node: identity.node,
             cluster_id: identity.cluster_id.clone(),
             directory: identity.directory,
@@ -235,6 +254,7 @@ impl Host {
         let config = self.node_config(env.config, &state.identity);
         let (at, name, clean) = (env.queue.now(), self.index, state.clean);
         env.trace.line(at, || format!("n{name} starts, clean {clean}"));
+        let addresses = config.voters.iter().map(|&voter| (voter, endpoints(voter.0 as usize).native)).collect();
         self.process = Some(Process {
             node: Node::new(config, state, self.random.draw()),
             worker: Worker::new(dir),
@@ -242,6 +262,7 @@ impl Host {
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
             requests: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            addresses,
             next_request: 0,
             jobs: 0,
             timer: None,
@@ -322,7 +343,8 @@ impl Host {
                 }
                 self.input(env, Input::Requested { id, request })
             }
-            Happening::Gone(conn) => {
+            Happening::CallEnded(call, outcome) => self.input(env, Input::CallEnded { call, outcome }),
+            Happening::Gone(conn, from) => {
                 let of = |(_, (waits, ..)): &(&RequestId, &(ConnId, CallId, Request))| *waits == conn;
                 let gone: Vec<RequestId> = process.requests.iter().filter(of).map(|(&id, _)| id).collect();
                 for id in gone {
@@ -331,7 +353,10 @@ impl Host {
                     }
                     self.input(env, Input::RequestAbandoned { id })?;
                 }
-                Ok(())
+                match from {
+                    Party::Client(_) => Ok(()),
+                    Party::Node(node) => self.input(env, Input::PeerDisconnected { node: NodeId(node as i32) }),
+                }
             }
             Happening::Stop => self.input(env, Input::StopRequested),
         }
@@ -340,7 +365,7 @@ impl Host {
     fn worked(&mut self, env: &mut Env<'_>, ended: Ended) -> Result<(), Violation> {
         match ended {
             Ended::Job { log, job, outcome } => self.job_ended(env, log, job, outcome),
-            Ended::Read { conn, call, response } => self.answer(env, conn, call, None, Response::Fetch(response)),
+            Ended::Read { conn, call, response } => self.answer(env, conn, call, None, response),
             Ended::Closed(result) => {
                 let (at, name) = (env.queue.now(), self.index);
                 env.trace.line(at, || format!("n{name} stopped: {result:?}"));
@@ -463,4 +488,18 @@ const PIECE_MAX: u64 = 10_000_000_000;
 /// The one partition of the metadata log.
 pub fn metadata_partition() -> TopicPartition {
     TopicPartition { topic: tidelog_core::ids::TopicId::METADATA, partition: PartitionId(0) }
+}
+
+/// Where a node is reached.
+fn endpoints(index: usize) -> Endpoints {
+    Endpoints { native: format!("node{index}:9094"), kafka: format!("node{index}:9092") }
+}
+
+/// Who votes in the metadata quorum; nobody is named where a node is alone.
+fn voters(config: &Config) -> Vec<NodeId> {
+    if config.nodes == 1 {
+        return Vec::new();
+    }
+    let voters = if config.voters == 0 { config.nodes } else { config.voters.min(config.nodes) };
+    (0..voters as i32).map(NodeId).collect()
 }

@@ -3,6 +3,7 @@
 use tidelog_core::{
     ids::{LogId, TopicPartition},
     log::{Job, JobOutcome, LogError},
+    message::PeerRequest,
 };
 
 pub(super) fn label(log: LogId, id: Option<TopicPartition>) -> String {
@@ -35,5 +36,18 @@ pub(super) fn outcome_text(outcome: &Result<JobOutcome, LogError>) -> String {
         Ok(JobOutcome::Read { batches }) => format!("read {} pieces", batches.len()),
         Ok(outcome) => format!("{outcome:?}"),
         Err(error) => format!("failed: {error}"),
+    }
+}
+
+pub(super) fn peer_text(request: &PeerRequest) -> String {
+    match request {
+        PeerRequest::Fetch(r) => {
+            let asked = |p: &tidelog_core::message::ReplicaFetchPartition| {
+                format!(" {}@{} acked {} epoch {}", p.id, p.offset, p.acknowledged, p.current_leader_epoch)
+            };
+            format!("fetch session {} #{}{}", r.session, r.sequence, r.partitions.iter().map(asked).collect::<String>())
+        }
+        PeerRequest::Forward(request) => format!("forward {request:?}"),
+        other => format!("{other:?}"),
     }
 }

@@ -13,6 +13,8 @@ mod traffic;
 
 use std::collections::VecDeque;
 
+pub use traffic::Outgoing;
+
 use crate::{
     actor::{Actor, Admin, CallId, Consumer, MS, MachineProducer, Order, Phase, Plan, Producer, Reader, Reply, Scene},
     check::Violation,
@@ -22,7 +24,7 @@ use crate::{
     host::{End, Env, Happening, Host},
     ledger::Ending,
     nemesis::{self, Blow, Strike},
-    net::{ConnId, Net, Stage, Way},
+    net::{ConnId, Net, Party, Stage, Way},
     oracle::Oracle,
     queue::Queue,
     rng::{Purpose, Stream},
@@ -46,10 +48,21 @@ pub enum Event {
     Dialed(ConnId),
     /// Something may have arrived.
     Pump(ConnId, Way),
-    /// The client's end of a connection learns that it is gone.
+    /// The end of who dialed a connection learns that it is gone.
     ClientGone(ConnId),
     /// The node's end of a connection learns that it is gone.
     NodeGone(ConnId),
+    /// The time for a call between nodes is over.
+    CallLate {
+        /// Who called.
+        node: usize,
+        /// Which of its processes.
+        incarnation: u32,
+        /// The core's number for the call.
+        call: CallId,
+        /// When it was made.
+        begun: u64,
+    },
     /// The nemesis strikes.
     Strike(usize),
     /// A spell of bad weather on a disk is over.
@@ -238,14 +251,9 @@ impl World {
             Event::Dialed(conn) => self.dialed(conn),
             Event::Pump(conn, Way::Up) => self.pump_up(conn)?,
             Event::Pump(conn, Way::Down) => self.pump_down(conn),
-            Event::ClientGone(conn) => self.close_client_end(conn, None),
-            Event::NodeGone(conn) => {
-                if let Some(node) = self.net.get(conn).map(|conn| conn.node) {
-                    let incarnation = self.hosts[node].incarnation;
-                    self.queue.after(0, Event::Host(node, incarnation, Happening::Gone(conn)));
-                    self.net.forget(conn);
-                }
-            }
+            Event::ClientGone(conn) => self.client_gone(conn),
+            Event::NodeGone(conn) => self.node_gone(conn),
+            Event::CallLate { node, incarnation, call, begun } => self.call_late(node, incarnation, call, begun),
             Event::Strike(number) => {
                 let strike = self.strikes[number].clone();
                 if self.phase == Phase::Chaos {
@@ -264,7 +272,7 @@ impl World {
         node: usize,
         act: impl FnOnce(&mut Host, &mut Env<'_>) -> Result<(), Violation>,
     ) -> Result<(), Failure> {
-        let mut replies = Vec::new();
+        let (mut replies, mut calls) = (Vec::new(), Vec::new());
         let mut env = Env {
             queue: &mut self.queue,
             trace: &mut self.trace,
@@ -272,10 +280,14 @@ impl World {
             tally: &self.tally,
             config: &self.config,
             replies: &mut replies,
+            calls: &mut calls,
         };
         let acted = act(&mut self.hosts[node], &mut env);
         for (conn, call, response) in replies {
             self.send_down(conn, call, response)?;
+        }
+        for outgoing in calls {
+            self.call_peer(node, outgoing)?;
         }
         acted.map_err(Failure::Broken)?;
         match self.hosts[node].end.clone() {
@@ -298,7 +310,7 @@ impl World {
     fn crash(&mut self, node: usize, ending: Ending, down: u64) {
         let (now, index) = (self.queue.now(), node);
         self.trace.line(now, || format!("n{index} {ending:?}"));
-        let mut replies = Vec::new();
+        let (mut replies, mut calls) = (Vec::new(), Vec::new());
         let mut env = Env {
             queue: &mut self.queue,
             trace: &mut self.trace,
@@ -306,6 +318,7 @@ impl World {
             tally: &self.tally,
             config: &self.config,
             replies: &mut replies,
+            calls: &mut calls,
         };
         self.hosts[node].die(&mut env, ending);
         for conn in self.net.to(node) {
@@ -321,6 +334,9 @@ impl World {
                 self.queue.after(delay, Event::ClientGone(conn));
             }
         }
+        let silently =
+            ending == Ending::PowerLost && !self.net.of(Party::Node(node)).is_empty() && self.random.chance(500_000);
+        self.drop_dialed(node, silently);
         self.queue.after(down, Event::Start(node));
     }
 
@@ -342,10 +358,10 @@ impl World {
         for order in orders {
             match order {
                 Order::Call { id, to, request } => {
-                    self.call(client, id, to.map_or(0, |node| node.0 as usize), request)?;
+                    self.call(Party::Client(client), 0, id, to.map_or(0, |node| node.0 as usize), request)?;
                 }
                 Order::Abandon(call) => {
-                    if let Some(conn) = self.net.carrying(client, call) {
+                    if let Some(conn) = self.net.carrying(Party::Client(client), call) {
                         self.close_client_end(conn, Some(call));
                     }
                 }
