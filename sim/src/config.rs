@@ -3,7 +3,7 @@
 //! Every knob is drawn from the seed on its own stream, so that overriding one leaves the others as they were. Most
 //! seeds leave most faults out: a run in which everything fails at once tests little but failing.
 
-use tidelog_core::{log::LogConfig, record::TimestampType, time::Duration};
+use tidelog_core::{log::LogConfig, node::ClusterWaits, record::TimestampType, time::Duration};
 
 use crate::rng::{Purpose, Stream};
 
@@ -208,6 +208,42 @@ knobs! {
 
     /// Nodes that vote in the metadata quorum; 0 is all of them.
     voters = 0, |_r| 0;
+    /// Replicas of each partition, as far as there are nodes.
+    replication = 1, |r| *r.pick(&[1, 2, 3, 3, 3, 3]);
+    /// Replicas that must have what is acknowledged (`min.insync.replicas`), at most as many as there are.
+    min_isr = 1, |r| *r.pick(&[1, 1, 2, 2, 2, 3]);
+
+    /// Are nodes split from each other, both ways?
+    split = 0, |r| flag(r, HALF);
+    /// Are they split one way?
+    split_one_way = 0, |r| flag(r, HALF);
+    /// Are leaders and controllers cut off?
+    split_leader = 0, |r| flag(r, HALF);
+    /// Does every node reach only its neighbours in a ring?
+    split_ring = 0, |r| flag(r, 300_000);
+    /// Do splits come and go?
+    split_flapping = 0, |r| flag(r, 300_000);
+    /// Are nodes cut off from clients?
+    split_clients = 0, |r| flag(r, 300_000);
+    /// Do all nodes go at once?
+    all_at_once = 0, |r| flag(r, 250_000);
+    /// Are machines replaced by empty ones?
+    wipe = 0, |r| flag(r, 250_000);
+    /// Do processes get little of their processors?
+    starve = 0, |r| flag(r, 300_000);
+
+    /// `controller.quorum.election.timeout.ms`
+    election_ms = 1_000, |r| r.log_between(100, 2_000);
+    /// `controller.quorum.fetch.timeout.ms`
+    quorum_fetch_ms = 2_000, |r| r.log_between(300, 4_000);
+    /// `broker.heartbeat.interval.ms`
+    heartbeat_ms = 2_000, |r| r.log_between(50, 2_000);
+    /// `broker.session.timeout.ms`, at least three heartbeats.
+    session_ms = 9_000, |r| r.log_between(500, 9_000);
+    /// `replica.lag.time.max.ms`
+    lag_ms = 30_000, |r| r.log_between(500, 30_000);
+    /// `request.timeout.ms` between nodes.
+    peer_timeout_ms = 30_000, |r| r.log_between(500, 30_000);
 }
 
 impl Config {
@@ -232,6 +268,21 @@ impl Config {
                 TimestampType::CreateTime
             },
             ..LogConfig::default()
+        }
+    }
+
+    /// The waits between nodes.
+    pub fn waits(&self) -> ClusterWaits {
+        let fetch = self.millis(self.quorum_fetch_ms);
+        ClusterWaits {
+            election_timeout: self.millis(self.election_ms),
+            quorum_fetch_timeout: fetch,
+            quorum_request_timeout: fetch,
+            heartbeat_interval: self.millis(self.heartbeat_ms),
+            broker_session_timeout: self.millis(self.session_ms.max(3 * self.heartbeat_ms)),
+            replica_lag_max: self.millis(self.lag_ms),
+            call_timeout: self.millis(self.peer_timeout_ms),
+            ..ClusterWaits::default()
         }
     }
 

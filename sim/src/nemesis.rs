@@ -56,6 +56,63 @@ pub enum Blow {
     HalfOpen,
     /// The node's wall clock steps by so many milliseconds.
     ClockStep(i64),
+    /// Links between nodes, or between nodes and clients, carry nothing.
+    Split {
+        /// Which links.
+        shape: Shape,
+        /// Are they blocked one way only, and which?
+        one_way: Option<Way>,
+        /// How long one split lasts.
+        span: u64,
+        /// It comes back so many times, with as long a pause between.
+        again: u64,
+    },
+    /// Every node is killed, or loses its power, and starts again after up to this long.
+    All {
+        /// By power loss?
+        power: bool,
+        /// How long.
+        down: u64,
+    },
+    /// The machine is replaced by one with an empty disk, which starts after this long.
+    Wipe(u64),
+    /// The process gets little of its processor: it pauses for `pause`, runs for `run`, and so on for `span`.
+    Starve {
+        /// How long each pause is.
+        pause: u64,
+        /// How long it runs between two.
+        run: u64,
+        /// How long all of it takes.
+        span: u64,
+    },
+}
+
+/// Which links of a cluster are blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Between the nodes of this set, a bit each, and the others.
+    Sides(u64),
+    /// Between the struck node and all others.
+    Alone,
+    /// Between the leader of the metadata quorum and all others.
+    Controller,
+    /// Between the leader of some partition and all others.
+    Leader,
+    /// All but those to the neighbours in a ring.
+    Ring,
+    /// Between the struck node and the controller.
+    FromController,
+    /// Between the struck node and all clients.
+    Clients,
+}
+
+/// Which way a one-sided split blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What the struck side sends.
+    Out,
+    /// What is sent to it.
+    In,
 }
 
 /// A blow and its moment.
@@ -79,7 +136,8 @@ pub fn plan(seed: u64, config: &Config) -> Vec<Strike> {
     while at < end {
         let mut random = Stream::new(seed, Purpose::Nemesis, slot);
         let node = random.below(config.nodes) as usize;
-        if let Some(blow) = blow(config, &mut random) {
+        let mut shapes = Stream::new(seed, Purpose::Nemesis, 1 << 32 | slot);
+        if let Some(blow) = blow(config, &mut random, &mut shapes) {
             strikes.push(Strike { at, node, blow });
         }
         slot += 1;
@@ -88,7 +146,7 @@ pub fn plan(seed: u64, config: &Config) -> Vec<Strike> {
     strikes
 }
 
-fn blow(config: &Config, random: &mut Stream) -> Option<Blow> {
+fn blow(config: &Config, random: &mut Stream, shapes: &mut Stream) -> Option<Blow> {
     let down = if random.chance(300_000) { 0 } else { random.log_between(10, 4_000) * MS };
     let span = random.log_between(50, 4_000) * MS;
     let rot = *random.pick(&[Rot::Bit, Rot::Zeros, Rot::Stale, Rot::Misdirected, Rot::Truncated, Rot::Latent]);
@@ -125,8 +183,43 @@ fn blow(config: &Config, random: &mut Stream) -> Option<Blow> {
         (config.half_open > 0, Blow::HalfOpen),
         (config.clock_steps > 0, Blow::ClockStep(step)),
     ];
-    let possible: Vec<Blow> = possible.into_iter().filter(|(on, _)| *on).map(|(_, blow)| blow).collect();
+    let mut possible: Vec<Blow> = possible.into_iter().filter(|(on, _)| *on).map(|(_, blow)| blow).collect();
+    if config.nodes > 1 {
+        possible.extend(cluster_blows(config, shapes));
+    }
     (!possible.is_empty()).then(|| random.pick(&possible).clone())
+}
+
+/// What only happens where there are several nodes.
+fn cluster_blows(config: &Config, random: &mut Stream) -> Vec<Blow> {
+    let down = random.log_between(10, 6_000) * MS;
+    let span = random.log_between(50, 8_000) * MS;
+    let side = random.between(1, (1 << config.nodes) - 2);
+    let one_way = *random.pick(&[Way::Out, Way::In]);
+    let shape = *random.pick(&[Shape::Controller, Shape::Leader]);
+    let times = random.between(2, 8);
+    let (pause, run) = (random.log_between(1, 500) * MS, random.log_between(1, 100) * MS);
+    let split = |shape, one_way, again: u64| Blow::Split {
+        shape,
+        one_way,
+        span: if again > 0 { (span / again).max(20 * MS) } else { span },
+        again,
+    };
+    let possible = [
+        (config.split, split(Shape::Sides(side), None, 0)),
+        (config.split, split(Shape::Alone, None, 0)),
+        (config.split_one_way, split(Shape::Sides(side), Some(one_way), 0)),
+        (config.split_one_way, split(Shape::FromController, Some(one_way), 0)),
+        (config.split_leader, split(shape, None, 0)),
+        (config.split_leader & config.split_one_way, split(shape, Some(one_way), 0)),
+        (config.split_ring, split(Shape::Ring, None, 0)),
+        (config.split_flapping, split(Shape::Alone, None, times)),
+        (config.split_clients, split(Shape::Clients, None, 0)),
+        (config.all_at_once, Blow::All { power: config.power_loss > 0 && random.chance(500_000), down }),
+        (config.wipe, Blow::Wipe(down)),
+        (config.starve, Blow::Starve { pause, run, span }),
+    ];
+    possible.into_iter().filter(|(on, _)| *on > 0).map(|(_, blow)| blow).collect()
 }
 
 #[cfg(test)]

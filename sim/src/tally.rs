@@ -90,6 +90,28 @@ counted! {
         ClockStep = "clock-step",
         /// Messages went through the wire codec.
         WireCodec = "wire-codec",
+        /// Nodes split from each other.
+        Split = "split",
+        /// Nodes split one way.
+        SplitOneWay = "split-one-way",
+        /// A controller cut off.
+        SplitController = "split-controller",
+        /// A leader cut off.
+        SplitLeader = "split-leader",
+        /// Nodes that reach only their neighbours.
+        SplitRing = "split-ring",
+        /// A split that came back.
+        SplitAgain = "split-flapping",
+        /// A node cut off from clients.
+        SplitClients = "split-clients",
+        /// All nodes gone at once.
+        AllAtOnce = "all-at-once",
+        /// An empty disk in place of a full one.
+        Wiped = "wiped",
+        /// A process with little of its processor.
+        Starved = "starved",
+        /// A blow not struck, for it would have left no whole copy of something.
+        Vetoed = "vetoed",
     }
 }
 

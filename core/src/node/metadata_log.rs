@@ -90,6 +90,11 @@ impl MetadataLog {
         self.quorum.as_ref().and_then(Quorum::leader)
     }
 
+    /// The quorum as this node sees it, once the log is open.
+    pub(super) fn view(&self) -> Option<&Quorum> {
+        self.quorum.as_ref()
+    }
+
     fn quorum(&mut self) -> &mut Quorum {
         self.quorum.as_mut().expect("the metadata log is open")
     }

@@ -37,6 +37,7 @@ use crate::{
     log::{DirState, JobOutcome, LogError},
     message::{ErrorCode, Request, TopicRef},
     prng::Prng,
+    quorum::Quorum,
     replica::{Partition, TailBudget},
     time::{Instant, Now, Timestamp},
 };
@@ -165,6 +166,11 @@ impl Node {
     /// The committed metadata, for checkers and for what a driver shows.
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// The metadata quorum as this node sees it, once its log is open, for checkers and for what a driver shows.
+    pub fn quorum(&self) -> Option<&Quorum> {
+        self.metadata.view()
     }
 
     /// The partitions that this node leads, for checkers and for metrics.

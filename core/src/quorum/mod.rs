@@ -114,6 +114,11 @@ impl Quorum {
         self.is_leader().then_some(self.me)
     }
 
+    /// Who votes.
+    pub fn voters(&self) -> &[NodeId] {
+        &self.voters
+    }
+
     /// The newest epoch that this node knows.
     pub fn epoch(&self) -> LeaderEpoch {
         self.epoch

@@ -81,10 +81,14 @@ impl Admin {
             if scene.config.replicated_durability == 1 {
                 configs.push(("durability".to_owned(), Some("replicated".to_owned())));
             }
+            if scene.config.nodes > 1 && scene.config.min_isr > 1 {
+                let least = scene.config.min_isr.min(scene.config.replication).min(scene.config.nodes);
+                configs.push(("min.insync.replicas".to_owned(), Some(least.to_string())));
+            }
             NewTopic {
                 name: TopicName::new(name),
                 partitions: Some(scene.config.partitions as i32),
-                replication_factor: Some(1),
+                replication_factor: Some(scene.config.replication.min(scene.config.nodes) as i16),
                 assignments: Vec::new(),
                 configs,
             }
@@ -175,7 +179,13 @@ impl Admin {
             }
             _ => return,
         };
-        self.desk.call(scene, 6_000 * MS, request, errand);
+        let leader = match request {
+            Request::DeleteRecords(_) | Request::ListOffsets(_) | Request::OffsetForLeaderEpoch(_) => {
+                self.atlas.leader(at)
+            }
+            _ => None,
+        };
+        self.desk.call_to(scene, leader, 6_000 * MS, request, errand);
     }
 
     fn list_offsets(&mut self, scene: &Scene<'_>, topic: TopicRef, at: TopicPartition) -> Request {

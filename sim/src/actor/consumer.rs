@@ -123,15 +123,23 @@ impl Consumer {
                 spec,
             }],
         });
-        self.desk.call(scene, 3_000 * MS, request, Errand::Seek { to });
+        let leader = self.atlas.leader(to);
+        self.desk.call_to(scene, leader, 3_000 * MS, request, Errand::Seek { to });
     }
 
     fn fetch(&mut self, scene: &mut Scene<'_>) {
         let mut positions = Vec::new();
         let mut partitions = Vec::new();
+        let mut leader = None;
         for (&to, lane) in &self.lanes {
             let Some(offset) = lane.position.filter(|_| lane.rest_until <= scene.now) else { continue };
             if self.random.chance(200_000) {
+                continue;
+            }
+            // One request goes to one node.
+            if positions.is_empty() {
+                leader = self.atlas.leader(to);
+            } else if self.atlas.leader(to) != leader {
                 continue;
             }
             positions.push((to, offset, lane.assignment));
@@ -159,7 +167,7 @@ impl Consumer {
             replica: None,
             partitions,
         });
-        self.desk.call(scene, wait * MS + 5_000 * MS, request, Errand::Fetch { positions });
+        self.desk.call_to(scene, leader, wait * MS + 5_000 * MS, request, Errand::Fetch { positions });
     }
 
     fn fetched(&mut self, scene: &mut Scene<'_>, to: TopicPartition, asked: (Offset, u32), answer: &FetchedPartition) {

@@ -152,11 +152,24 @@ impl<P> Desk<P> {
         Self { next: 0, open: BTreeMap::new() }
     }
 
+    /// Asks any node.
     pub(crate) fn call(&mut self, scene: &mut Scene<'_>, timeout: u64, request: Request, purpose: P) -> CallId {
+        self.call_to(scene, None, timeout, request, purpose)
+    }
+
+    /// Asks this node, if one is named.
+    pub(crate) fn call_to(
+        &mut self,
+        scene: &mut Scene<'_>,
+        to: Option<NodeId>,
+        timeout: u64,
+        request: Request,
+        purpose: P,
+    ) -> CallId {
         let id = self.next;
         self.next += 1;
         self.open.insert(id, (scene.now + timeout, purpose));
-        scene.orders.push(Order::Call { id, to: None, request });
+        scene.orders.push(Order::Call { id, to, request });
         id
     }
 
@@ -184,6 +197,7 @@ impl<P> Desk<P> {
 #[derive(Debug, Default)]
 pub(crate) struct Atlas {
     pub(crate) topics: BTreeMap<String, (TopicId, i32)>,
+    leaders: BTreeMap<TopicPartition, NodeId>,
 }
 
 impl Atlas {
@@ -194,7 +208,12 @@ impl Atlas {
     /// Takes up what a node says of all topics; returns whether anything changed.
     pub(crate) fn learn(&mut self, response: &MetadataResponse) -> bool {
         let mut topics = BTreeMap::new();
+        self.leaders.clear();
         for topic in &response.topics {
+            for partition in &topic.partitions {
+                let id = TopicPartition { topic: topic.id, partition: partition.partition };
+                self.leaders.extend(partition.leader.map(|leader| (id, leader)));
+            }
             if let (ErrorCode::None, Some(name)) = (topic.error, &topic.name) {
                 topics.insert(name.as_str().to_owned(), (topic.id, topic.partitions.len() as i32));
             }
@@ -202,6 +221,11 @@ impl Atlas {
         let changed = topics != self.topics;
         self.topics = topics;
         changed
+    }
+
+    /// Who leads a partition, as far as is known.
+    pub(crate) fn leader(&self, of: TopicPartition) -> Option<NodeId> {
+        self.leaders.get(&of).copied()
     }
 
     pub(crate) fn partitions(&self) -> Vec<(String, TopicPartition)> {

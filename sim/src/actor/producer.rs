@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tidelog_core::{
-    ids::{ProducerEpoch, ProducerId, TopicPartition},
+    ids::{NodeId, ProducerEpoch, ProducerId, TopicPartition},
     message::{
         Acks, ErrorCode, InitProducerIdRequest, ProducePartition, ProduceRequest, ProducedPartition, Request, Response,
     },
@@ -246,6 +246,12 @@ impl Producer {
         Request::Produce(ProduceRequest { acks: self.acks, timeout: Duration(timeout), partitions })
     }
 
+    /// Whom to send to: now and then somebody who does not lead.
+    fn leader(&mut self, scene: &Scene<'_>, to: TopicPartition) -> Option<NodeId> {
+        let astray = scene.config.nodes > 1 && self.random.chance(10_000);
+        self.atlas.leader(to).filter(|_| !astray)
+    }
+
     /// Sends what can be sent, oldest first in each lane.
     fn send(&mut self, scene: &mut Scene<'_>) {
         if matches!(self.identity, Identity::Wanted(_) | Identity::Asked(_)) {
@@ -262,7 +268,8 @@ impl Producer {
                 }
                 let (number, batch) = (lane.queue[at].number, lane.queue[at].batch.clone());
                 let request = self.request(scene, to, batch, timeout);
-                self.desk.call(scene, timeout, request, Errand::Flight { to, number });
+                let leader = self.leader(scene, to);
+                self.desk.call_to(scene, leader, timeout, request, Errand::Flight { to, number });
                 self.lanes.get_mut(&to).expect("as above").queue[at].in_call = true;
             }
         }
@@ -287,7 +294,8 @@ impl Producer {
         }
         let timeout = self.timeout();
         let request = self.request(scene, to, batch, timeout);
-        self.desk.call(scene, timeout, request, Errand::Ghost { values, same_session: same });
+        let leader = self.leader(scene, to);
+        self.desk.call_to(scene, leader, timeout, request, Errand::Ghost { values, same_session: same });
     }
 
     fn operate(&mut self, scene: &mut Scene<'_>) {
@@ -371,7 +379,8 @@ impl Producer {
             }
             ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition | ErrorCode::NotLeaderOrFollower => {
                 self.atlas_due = self.atlas_due.min(scene.now + 50 * MS);
-                self.again(scene, to, number, false);
+                // A leader that goes while a batch waits for its replicas says the same.
+                self.again(scene, to, number, scene.config.nodes > 1);
             }
             error if error.is_retriable() && error != ErrorCode::CorruptMessage => self.again(scene, to, number, true),
             error => {

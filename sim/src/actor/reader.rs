@@ -81,6 +81,12 @@ impl Reader {
             }
             return;
         }
+        let moved = |lane: &Lane| matches!(lane.trouble, Some(ErrorCode::NotLeaderOrFollower));
+        if scene.config.nodes > 1 && self.desk.is_empty() && self.lanes.values().any(moved) {
+            // Leadership moves until all is quiet.
+            self.lanes.values_mut().for_each(|lane| lane.trouble = lane.trouble.filter(|_| !moved(lane)));
+            self.desk.call(scene, 1_000 * MS, Atlas::request(), Errand::Atlas);
+        }
         let idle: Vec<TopicPartition> = self.lanes.iter().filter(|(_, lane)| !lane.busy).map(|(&to, _)| to).collect();
         for to in idle.into_iter().filter(|to| !self.excused.contains(to)) {
             let lane = self.lanes.get_mut(&to).expect("just listed");
@@ -141,7 +147,7 @@ impl Reader {
                 _ => continue,
             };
             lane.busy = true;
-            self.desk.call(scene, 2_000 * MS, request, errand);
+            self.desk.call_to(scene, self.atlas.leader(to), 2_000 * MS, request, errand);
         }
     }
 

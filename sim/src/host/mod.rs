@@ -18,6 +18,7 @@ use tidelog_core::{
     node::{Node, NodeConfig},
     offset::Offset,
     prng,
+    quorum::Quorum,
 };
 
 use crate::{
@@ -130,6 +131,7 @@ pub struct Host {
     random: Stream,
     seed: u64,
     settings: u64,
+    wipes: u64,
     process: Option<Process>,
 }
 
@@ -150,6 +152,7 @@ impl Host {
             random: Stream::new(seed, Purpose::Core, index as u64),
             seed,
             settings: 0,
+            wipes: 0,
             process: None,
         }
     }
@@ -169,6 +172,23 @@ impl Host {
         self.process.as_ref().map(|process| &process.node)
     }
 
+    /// The metadata quorum as the running core sees it.
+    pub fn quorum(&self) -> Option<&Quorum> {
+        self.node()?.quorum()
+    }
+
+    /// Its name in the cluster.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.index as i32)
+    }
+
+    /// The machine is another one, of the same name, with an empty disk.
+    pub fn wipe(&mut self) {
+        assert!(!self.is_up(), "nobody uses the disk");
+        self.disk.wipe();
+        self.wipes += 1;
+    }
+
     /// The next start has other settings.
     pub fn reconfigure(&mut self) {
         self.settings += 1;
@@ -176,7 +196,7 @@ impl Host {
 
     fn identity(&self) -> Identity {
         let mut directory = [0x40; 16];
-        directory[..8].copy_from_slice(&prng::mix(self.seed ^ self.index as u64).to_be_bytes());
+        directory[..8].copy_from_slice(&prng::mix(self.seed ^ self.index as u64 ^ self.wipes << 32).to_be_bytes());
         Identity {
             node: NodeId(self.index as i32),
             cluster_id: "simulatedClusterAAAAAA".to_owned(),
@@ -205,6 +225,7 @@ impl Host {
             )),
             endpoints: self.endpoints(),
             voters: voters(config),
+            waits: config.waits(),
             node: identity.node,
             cluster_id: identity.cluster_id.clone(),
             directory: identity.directory,

@@ -8,11 +8,13 @@
 
 mod dump;
 mod phases;
+mod splits;
 mod strikes;
 mod traffic;
 
 use std::collections::VecDeque;
 
+pub use splits::Link;
 pub use traffic::Outgoing;
 
 use crate::{
@@ -63,6 +65,12 @@ pub enum Event {
         /// When it was made.
         begun: u64,
     },
+    /// Links carry nothing for so long.
+    Block(Vec<Link>, u64),
+    /// One reason fewer why these links carry nothing.
+    Unblock(Vec<Link>),
+    /// A process does not run for so long.
+    Freeze(usize, u64),
     /// The nemesis strikes.
     Strike(usize),
     /// A spell of bad weather on a disk is over.
@@ -85,6 +93,9 @@ pub enum Failure {
 struct Client {
     actor: Box<dyn Actor>,
     timer: Option<u64>,
+    /// The node that is asked what any node can answer.
+    favourite: usize,
+    random: Stream,
 }
 
 /// Everything.
@@ -158,6 +169,13 @@ impl World {
         for client in 0..clients.len() {
             queue.at(0, Event::Wake(client));
         }
+        let clients = clients.into_iter().enumerate().map(|(number, actor)| Client {
+            actor,
+            timer: Some(0),
+            favourite: number % config.nodes as usize,
+            random: Stream::new(seed, Purpose::Workload, 1 << 32 | number as u64),
+        });
+        let clients = clients.collect();
         Self {
             plan: Plan::new(&config),
             queue,
@@ -165,7 +183,7 @@ impl World {
             tally,
             oracle: Oracle::default(),
             hosts,
-            clients: clients.into_iter().map(|actor| Client { actor, timer: Some(0) }).collect(),
+            clients,
             net: Net::new(seed),
             strikes,
             random: Stream::new(seed, Purpose::Buggify, 0),
@@ -246,6 +264,9 @@ impl World {
             Event::Answer(client, call, reply) => {
                 let now = self.queue.now();
                 self.trace.event(now, &[1 << 32 | client as u64, call]);
+                if matches!(reply, Reply::NotSent | Reply::Lost) {
+                    self.try_another(client);
+                }
                 self.act(client, |actor, scene| actor.on_reply(scene, call, reply))?;
             }
             Event::Dialed(conn) => self.dialed(conn),
@@ -254,6 +275,15 @@ impl World {
             Event::ClientGone(conn) => self.client_gone(conn),
             Event::NodeGone(conn) => self.node_gone(conn),
             Event::CallLate { node, incarnation, call, begun } => self.call_late(node, incarnation, call, begun),
+            Event::Block(links, span) if self.phase == Phase::Chaos => self.block(links, span),
+            Event::Block(..) => {}
+            Event::Unblock(links) => self.unblock(&links),
+            Event::Freeze(node, span) => {
+                if self.phase == Phase::Chaos && self.hosts[node].is_up() && self.hosts[node].paused_until.is_none() {
+                    self.hosts[node].paused_until = Some(self.queue.now() + span);
+                    self.queue.after(span, Event::Resume(node));
+                }
+            }
             Event::Strike(number) => {
                 let strike = self.strikes[number].clone();
                 if self.phase == Phase::Chaos {
@@ -340,6 +370,19 @@ impl World {
         self.queue.after(down, Event::Start(node));
     }
 
+    fn try_another(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        client.favourite = (client.favourite + 1) % self.hosts.len();
+    }
+
+    /// Whom a client asks what any node can answer: its favourite, now and then another one from then on.
+    fn any_node(&mut self, client: usize) -> usize {
+        if self.hosts.len() > 1 && self.clients[client].random.chance(200_000) {
+            self.try_another(client);
+        }
+        self.clients[client].favourite
+    }
+
     /// Lets a client act and carries its orders.
     fn act(&mut self, client: usize, act: impl FnOnce(&mut dyn Actor, &mut Scene<'_>)) -> Result<(), Failure> {
         let mut orders = Vec::new();
@@ -358,11 +401,16 @@ impl World {
         for order in orders {
             match order {
                 Order::Call { id, to, request } => {
-                    self.call(Party::Client(client), 0, id, to.map_or(0, |node| node.0 as usize), request)?;
+                    let to = match to {
+                        Some(node) => node.0 as usize,
+                        None => self.any_node(client),
+                    };
+                    self.call(Party::Client(client), 0, id, to, request)?;
                 }
                 Order::Abandon(call) => {
                     if let Some(conn) = self.net.carrying(Party::Client(client), call) {
                         self.close_client_end(conn, Some(call));
+                        self.try_another(client);
                     }
                 }
             }

@@ -78,6 +78,7 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.net.calm = true;
+        self.net.unblock_all();
         for id in self.net.all() {
             if let Some(conn) = self.net.get(id) {
                 conn.stalled_until = 0;

@@ -116,6 +116,10 @@ impl World {
                 self.tally.fault(Fault::ClockStep);
                 self.hosts[node].clock.step(*ms);
             }
+            Blow::Split { shape, one_way, span, again } => self.split(node, *shape, *one_way, *span, *again),
+            Blow::All { power, down } => self.all_at_once(*power, *down),
+            Blow::Wipe(down) => self.wipe(node, *down),
+            Blow::Starve { pause, run, span } if up => self.starve(node, *pause, *run, *span),
             _ => {}
         }
         if let Some(span) = spell {

@@ -295,19 +295,6 @@ impl World {
         }
     }
 
-    /// Nothing gets from one party to the other any more, for one more reason.
-    pub(super) fn block(&mut self, from: Party, to: Party) {
-        self.net.block(from, to);
-    }
-
-    /// One reason fewer; what waited arrives after a while, if its connection lives.
-    pub(super) fn unblock(&mut self, from: Party, to: Party) {
-        self.net.unblock(from, to);
-        if !self.net.is_blocked(from, to) {
-            self.resume_link(from, to);
-        }
-    }
-
     /// What waited on a link gets on its way again, when TCP tries it again; on some connections it is too late.
     pub(super) fn resume_link(&mut self, from: Party, to: Party) {
         let now = self.queue.now();

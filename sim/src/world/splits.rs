@@ -1,0 +1,164 @@
+//! Blows that only a cluster takes: splits, all nodes at once, empty disks, starving processes.
+
+use super::{Event, World};
+use crate::{
+    actor::MS,
+    ledger::Ending,
+    nemesis::{Shape, Way},
+    net::Party,
+    tally::Fault,
+};
+
+/// A link, one way.
+pub type Link = (Party, Party);
+
+impl World {
+    /// Blocks the links of a shape for a while, and again after as long a pause if it is to come back.
+    pub(super) fn split(&mut self, node: usize, shape: Shape, one_way: Option<Way>, span: u64, again: u64) {
+        let links = self.links_of(node, shape, one_way);
+        if links.is_empty() {
+            return;
+        }
+        self.tally.fault(match shape {
+            Shape::Controller | Shape::FromController => Fault::SplitController,
+            Shape::Leader => Fault::SplitLeader,
+            Shape::Ring => Fault::SplitRing,
+            Shape::Clients => Fault::SplitClients,
+            Shape::Sides(_) | Shape::Alone if again > 0 => Fault::SplitAgain,
+            Shape::Sides(_) | Shape::Alone => Fault::Split,
+        });
+        if one_way.is_some() {
+            self.tally.fault(Fault::SplitOneWay);
+        }
+        for turn in 0..=again {
+            let begin = turn * 2 * span;
+            self.queue.after(begin, Event::Block(links.clone(), span));
+        }
+    }
+
+    /// Nothing moves on these links for a while.
+    pub(super) fn block(&mut self, links: Vec<Link>, span: u64) {
+        let now = self.queue.now();
+        self.trace.line(now, || format!("-- blocked for {} ms: {links:?} --", span / MS));
+        for &(from, to) in &links {
+            self.net.block(from, to);
+        }
+        self.queue.after(span, Event::Unblock(links));
+    }
+
+    /// One reason fewer; what waited arrives after a while, if its connection lives.
+    pub(super) fn unblock(&mut self, links: &[Link]) {
+        let now = self.queue.now();
+        self.trace.line(now, || format!("-- open again: {links:?} --"));
+        for &(from, to) in links {
+            self.net.unblock(from, to);
+            if !self.net.is_blocked(from, to) {
+                self.resume_link(from, to);
+            }
+        }
+    }
+
+    fn links_of(&self, node: usize, shape: Shape, one_way: Option<Way>) -> Vec<Link> {
+        let nodes = self.hosts.len();
+        let (out, into) = (one_way != Some(Way::In), one_way != Some(Way::Out));
+        let between = |inside: &dyn Fn(usize) -> bool| {
+            let mut links = Vec::new();
+            for a in (0..nodes).filter(|&a| inside(a)) {
+                for b in (0..nodes).filter(|&b| !inside(b)) {
+                    links.extend(out.then_some((Party::Node(a), Party::Node(b))));
+                    links.extend(into.then_some((Party::Node(b), Party::Node(a))));
+                }
+            }
+            links
+        };
+        match shape {
+            Shape::Sides(side) => between(&|n| side >> n & 1 == 1),
+            Shape::Alone => between(&|n| n == node),
+            Shape::Controller => self.controller().map(|leader| between(&|n| n == leader)).unwrap_or_default(),
+            Shape::Leader => self.some_leader(node).map(|leader| between(&|n| n == leader)).unwrap_or_default(),
+            Shape::FromController => {
+                let Some(controller) = self.controller().filter(|&controller| controller != node) else {
+                    return Vec::new();
+                };
+                let (a, b) = (Party::Node(node), Party::Node(controller));
+                [out.then_some((a, b)), into.then_some((b, a))].into_iter().flatten().collect()
+            }
+            Shape::Ring => {
+                let is_far = |a: usize, b: usize| a != b && (a + 1) % nodes != b && (b + 1) % nodes != a;
+                let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
+                pairs.filter(|&(a, b)| is_far(a, b)).map(|(a, b)| (Party::Node(a), Party::Node(b))).collect()
+            }
+            Shape::Clients => {
+                let clients = (0..self.clients.len()).map(Party::Client);
+                clients.flat_map(|client| [(client, Party::Node(node)), (Party::Node(node), client)]).collect()
+            }
+        }
+    }
+
+    /// Who leads the metadata quorum, of those that think so the one in the newest epoch.
+    pub(super) fn controller(&self) -> Option<usize> {
+        let leads = |host: &&crate::host::Host| host.quorum().is_some_and(tidelog_core::quorum::Quorum::is_leader);
+        let epoch = |host: &&crate::host::Host| host.quorum().map(tidelog_core::quorum::Quorum::epoch);
+        self.hosts.iter().filter(leads).max_by_key(epoch).map(|host| host.index)
+    }
+
+    /// The leader of some partition, chosen by `salt`, as some node sees it.
+    fn some_leader(&self, salt: usize) -> Option<usize> {
+        let image = self.hosts.iter().find_map(|host| host.node())?.image();
+        let leaders: Vec<usize> = image
+            .topics()
+            .flat_map(|topic| topic.partitions.iter().filter_map(|partition| partition.leader))
+            .map(|leader| leader.0 as usize)
+            .collect();
+        leaders.get(salt % leaders.len().max(1)).copied()
+    }
+
+    /// Every node goes at once, and comes back in its own time.
+    pub(super) fn all_at_once(&mut self, power: bool, down: u64) {
+        self.tally.fault(Fault::AllAtOnce);
+        for node in 0..self.hosts.len() {
+            let down = self.random.below(down + 1);
+            self.tally.fault(if power { Fault::PowerLoss } else { Fault::Kill });
+            self.crash(node, if power { Ending::PowerLost } else { Ending::Killed }, down);
+        }
+    }
+
+    /// A machine is replaced by an empty one of the same name.
+    pub(super) fn wipe(&mut self, node: usize, down: u64) {
+        if !self.may_wipe(node) {
+            return self.tally.fault(Fault::Vetoed);
+        }
+        self.tally.fault(Fault::Wiped);
+        self.crash(node, Ending::Killed, down);
+        self.hosts[node].wipe();
+        self.oracle.ledgers.retain(|(of, _), _| *of != node);
+        self.oracle.folders.retain(|(of, _), _| *of != node);
+    }
+
+    /// May a node's disk go? Never a voter's: a vote that is forgotten can be given twice. And of each partition there
+    /// must be another replica that counts as in sync and whose disk has everything that was ever acknowledged.
+    fn may_wipe(&self, node: usize) -> bool {
+        let is_voter =
+            |host: &crate::host::Host| host.quorum().is_some_and(|quorum| quorum.voters().contains(&host.id()));
+        let Some(controller) = self.controller() else { return false };
+        if self.hosts.len() == 1 || is_voter(&self.hosts[node]) || !self.hosts[node].is_up() {
+            return false;
+        }
+        let Some(image) = self.hosts[controller].node().map(tidelog_core::node::Node::image) else { return false };
+        let me = self.hosts[node].id();
+        image.topics().flat_map(|topic| &topic.partitions).all(|partition| {
+            !partition.replicas.contains(&me)
+                || partition.isr.iter().any(|&other| other != me && self.hosts[other.0 as usize].is_ready())
+        })
+    }
+
+    /// A process that gets little of its processor.
+    pub(super) fn starve(&mut self, node: usize, pause: u64, run: u64, span: u64) {
+        self.tally.fault(Fault::Starved);
+        let mut at = 0;
+        while at < span {
+            self.queue.after(at, Event::Freeze(node, pause));
+            at += pause + run;
+        }
+    }
+}
