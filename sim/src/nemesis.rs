@@ -202,7 +202,7 @@ fn cluster_blows(config: &Config, random: &mut Stream) -> Vec<Blow> {
     let split = |shape, one_way, again: u64| Blow::Split {
         shape,
         one_way,
-        span: if again > 0 { (span / again).max(20 * MS) } else { span },
+        span: span.checked_div(again).map_or(span, |each| each.max(20 * MS)),
         again,
     };
     let possible = [
