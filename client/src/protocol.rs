@@ -41,7 +41,7 @@ pub(crate) struct Native;
 
 impl Protocol for Native {
     fn greeting(&self, software: &str) -> io::Result<EncodedFrame> {
-        let hello = ToNode::Hello(Hello { software: software.to_owned(), features: 0 });
+        let hello = ToNode::Hello(Hello { software: software.to_owned(), ..Hello::default() });
         let frame = wire::encode_to_node(HELLO, &hello).map_err(io::Error::other)?;
         Ok(frame.behind(&wire::preamble(wire::VERSION)))
     }

@@ -204,21 +204,26 @@ list_twin!(FetchResponse, fetch_response, partitions: init_partitions, get_parti
 pub(super) fn fetch_body(response: &FetchResponse) -> Body<'_> {
     let mut body = Body::default();
     for partition in &response.partitions {
-        match &partition.records {
-            Records::Empty => {}
-            Records::Batches(batches) => batches.iter().for_each(|batch| {
-                body.batch(batch);
-            }),
-            Records::Bytes(bytes) => {
-                body.bytes(bytes);
-            }
-            Records::Log(read) => panic!("a driver resolves {read:?} before a listener sees it"),
-        }
+        push_records(&partition.records, &mut body);
     }
     body
 }
 
-fn records_bytes(records: &Records) -> usize {
+/// Appends a partition's batches to a body.
+pub(super) fn push_records<'a>(records: &'a Records, body: &mut Body<'a>) {
+    match records {
+        Records::Empty => {}
+        Records::Batches(batches) => batches.iter().for_each(|batch| {
+            body.batch(batch);
+        }),
+        Records::Bytes(bytes) => {
+            body.bytes(bytes);
+        }
+        Records::Log(read) => panic!("a driver resolves {read:?} before a listener sees it"),
+    }
+}
+
+pub(super) fn records_bytes(records: &Records) -> usize {
     match records {
         Records::Batches(batches) => batches.iter().map(Batch::size).sum(),
         Records::Bytes(bytes) => bytes.len(),

@@ -14,6 +14,10 @@ pub struct Hello {
     pub software: String,
     /// One bit for each optional feature that the client can use.
     pub features: u64,
+    /// Which node of the cluster this is, if it is one.
+    pub node: Option<NodeId>,
+    /// The cluster that is meant, in Kafka's 22 characters; `None` is whichever is met.
+    pub cluster_id: Option<String>,
 }
 
 /// The node's answer to [`Hello`].
@@ -79,10 +83,17 @@ impl Twin for Hello {
     fn write(&self, mut to: Builder<'_, Self>) {
         to.set_software(&self.software);
         to.set_features(self.features);
+        to.set_node(self.node.map_or(-1, |node| node.0));
+        write_optional_text!(&self.cluster_id, to.set_cluster_id);
     }
 
     fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
-        Ok(Self { software: read_text(from.get_software()?)?, features: from.get_features() })
+        Ok(Self {
+            software: read_text(from.get_software()?)?,
+            features: from.get_features(),
+            node: optional(from.get_node()).map(NodeId),
+            cluster_id: read_optional_text!(from, has_cluster_id, get_cluster_id),
+        })
     }
 }
 

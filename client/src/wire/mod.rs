@@ -13,6 +13,7 @@ mod cluster;
 mod data;
 mod frame;
 mod hello;
+mod peer;
 mod twin;
 
 use std::fmt;
@@ -21,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use capnp::message::{Builder as MessageBuilder, HeapAllocator, Reader as MessageReader};
 use tidelog_core::{
     limits,
-    message::{Request, Response},
+    message::{PeerRequest, PeerResponse, Request, Response},
 };
 use tidelog_schemas::native_capnp as schema;
 
@@ -100,14 +101,33 @@ pub fn encode_to_node(correlation: Correlation, message: &ToNode) -> Result<Enco
 
 /// Encodes a request.
 pub fn encode_request(correlation: Correlation, request: &Request) -> Result<EncodedFrame, TooLargeToSend> {
-    let (partitions, body) = match request {
-        Request::Produce(produce) => (produce.partitions.len(), data::produce_body(produce)),
-        Request::Fetch(fetch) => (fetch.partitions.len(), Body::default()),
-        _ => (0, Body::default()),
-    };
-    let mut builder = message_builder(partitions);
+    let mut builder = message_builder(request_partitions(request));
     let mut to = builder.init_root::<schema::request::Builder<'_>>();
     to.set_correlation(correlation.0);
+    write_request(request, to);
+    finish(&builder, &request_body(request))
+}
+
+/// How many partitions a request speaks of, where it is worth knowing.
+fn request_partitions(request: &Request) -> usize {
+    match request {
+        Request::Produce(produce) => produce.partitions.len(),
+        Request::Fetch(fetch) => fetch.partitions.len(),
+        Request::Peer(PeerRequest::Fetch(fetch)) => fetch.partitions.len(),
+        Request::Peer(PeerRequest::Forward(request)) => request_partitions(request),
+        _ => 0,
+    }
+}
+
+fn request_body(request: &Request) -> Body<'_> {
+    match request {
+        Request::Produce(produce) => data::produce_body(produce),
+        Request::Peer(PeerRequest::Forward(request)) => request_body(request),
+        _ => Body::default(),
+    }
+}
+
+fn write_request(request: &Request, mut to: schema::request::Builder<'_>) {
     match request {
         Request::Produce(it) => it.write(to.init_produce()),
         Request::Fetch(it) => it.write(to.init_fetch()),
@@ -124,9 +144,8 @@ pub fn encode_request(correlation: Correlation, request: &Request) -> Result<Enc
         Request::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Request::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Request::AlterConfigs(it) => it.write(to.init_alter_configs()),
-        Request::Peer(_) => unreachable!("no node calls another yet"),
+        Request::Peer(it) => it.write(to.init_peer()),
     }
-    finish(&builder, &body)
 }
 
 /// Decodes what a client says. An error says that not even the correlation can be read: the connection is broken.
@@ -141,9 +160,16 @@ pub fn decode_to_node(frame: Frame) -> Result<Asked, DecodeError> {
 }
 
 fn read_to_node(from: schema::request::Reader<'_>, source: &mut Source) -> Result<ToNode, DecodeError> {
+    match from.which() {
+        Ok(schema::request::Which::Hello(it)) => Ok(ToNode::Hello(Hello::read(it?, source)?)),
+        _ => read_request(from, source).map(ToNode::Request),
+    }
+}
+
+fn read_request(from: schema::request::Reader<'_>, source: &mut Source) -> Result<Request, DecodeError> {
     use schema::request::Which;
-    Ok(ToNode::Request(match from.which().map_err(|_| DecodeError::Unknown { what: "the kind" })? {
-        Which::Hello(it) => return Ok(ToNode::Hello(Hello::read(it?, source)?)),
+    Ok(match from.which().map_err(|_| DecodeError::Unknown { what: "the kind" })? {
+        Which::Hello(_) => return Err(DecodeError::Nested),
         Which::Produce(it) => Request::Produce(Twin::read(it?, source)?),
         Which::Fetch(it) => Request::Fetch(Twin::read(it?, source)?),
         Which::ListOffsets(it) => Request::ListOffsets(Twin::read(it?, source)?),
@@ -159,7 +185,8 @@ fn read_to_node(from: schema::request::Reader<'_>, source: &mut Source) -> Resul
         Which::CreatePartitions(it) => Request::CreatePartitions(Twin::read(it?, source)?),
         Which::DescribeConfigs(it) => Request::DescribeConfigs(Twin::read(it?, source)?),
         Which::AlterConfigs(it) => Request::AlterConfigs(Twin::read(it?, source)?),
-    }))
+        Which::Peer(it) => Request::Peer(Twin::read(it?, source)?),
+    })
 }
 
 /// Encodes what a node says. Fails only where a message exceeds what one frame may hold.
@@ -185,14 +212,39 @@ pub fn encode_response(
     response: &Response,
     surroundings: &Surroundings,
 ) -> Result<EncodedFrame, TooLargeToSend> {
-    let (partitions, body) = match response {
-        Response::Produce(produce) => (produce.partitions.len(), Body::default()),
-        Response::Fetch(fetch) => (fetch.partitions.len(), data::fetch_body(fetch)),
-        _ => (0, Body::default()),
-    };
-    let mut builder = message_builder(partitions);
+    let mut builder = message_builder(response_partitions(response));
     let mut to = builder.init_root::<schema::response::Builder<'_>>();
     to.set_correlation(correlation.0);
+    write_response(response, surroundings, to);
+    finish(&builder, &response_body(response))
+}
+
+/// How many partitions a response speaks of, where it is worth knowing.
+fn response_partitions(response: &Response) -> usize {
+    match response {
+        Response::Produce(produce) => produce.partitions.len(),
+        Response::Fetch(fetch) => fetch.partitions.len(),
+        Response::Peer(PeerResponse::Fetch(fetch)) => fetch.partitions.len(),
+        Response::Peer(PeerResponse::Forward(response)) => response_partitions(response),
+        _ => 0,
+    }
+}
+
+fn response_body(response: &Response) -> Body<'_> {
+    match response {
+        Response::Fetch(fetch) => data::fetch_body(fetch),
+        Response::Peer(PeerResponse::Fetch(fetch)) => peer::fetch_body(fetch),
+        Response::Peer(PeerResponse::FetchSnapshot(piece)) => {
+            let mut body = Body::default();
+            body.bytes(&piece.bytes);
+            body
+        }
+        Response::Peer(PeerResponse::Forward(response)) => response_body(response),
+        _ => Body::default(),
+    }
+}
+
+fn write_response(response: &Response, surroundings: &Surroundings, to: schema::response::Builder<'_>) {
     match response {
         Response::Produce(it) => it.write(to.init_produce()),
         Response::Fetch(it) => it.write(to.init_fetch()),
@@ -209,9 +261,8 @@ pub fn encode_response(
         Response::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Response::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Response::AlterConfigs(it) => it.write(to.init_alter_configs()),
-        Response::Peer(_) => unreachable!("no node calls another yet"),
+        Response::Peer(it) => peer::write_answer(it, surroundings, to.init_peer()),
     }
-    finish(&builder, &body)
 }
 
 /// Decodes what a node says.
@@ -225,10 +276,17 @@ pub fn decode_from_node(frame: Frame) -> Result<Answered, DecodeError> {
 }
 
 fn read_from_node(from: schema::response::Reader<'_>, source: &mut Source) -> Result<FromNode, DecodeError> {
+    match from.which() {
+        Ok(schema::response::Which::Hello(it)) => Ok(FromNode::Hello(Twin::read(it?, source)?)),
+        Ok(schema::response::Which::Refused(it)) => Ok(FromNode::Refused(Twin::read(it?, source)?)),
+        _ => read_response(from, source).map(FromNode::Response),
+    }
+}
+
+fn read_response(from: schema::response::Reader<'_>, source: &mut Source) -> Result<Response, DecodeError> {
     use schema::response::Which;
-    Ok(FromNode::Response(match from.which().map_err(|_| DecodeError::Unknown { what: "the kind" })? {
-        Which::Hello(it) => return Ok(FromNode::Hello(Twin::read(it?, source)?)),
-        Which::Refused(it) => return Ok(FromNode::Refused(Twin::read(it?, source)?)),
+    Ok(match from.which().map_err(|_| DecodeError::Unknown { what: "the kind" })? {
+        Which::Hello(_) | Which::Refused(_) => return Err(DecodeError::Nested),
         Which::Produce(it) => Response::Produce(Twin::read(it?, source)?),
         Which::Fetch(it) => Response::Fetch(Twin::read(it?, source)?),
         Which::ListOffsets(it) => Response::ListOffsets(Twin::read(it?, source)?),
@@ -244,7 +302,8 @@ fn read_from_node(from: schema::response::Reader<'_>, source: &mut Source) -> Re
         Which::CreatePartitions(it) => Response::CreatePartitions(Twin::read(it?, source)?),
         Which::DescribeConfigs(it) => Response::DescribeConfigs(Twin::read(it?, source)?),
         Which::AlterConfigs(it) => Response::AlterConfigs(Twin::read(it?, source)?),
-    }))
+        Which::Peer(it) => Response::Peer(Twin::read(it?, source)?),
+    })
 }
 
 /// A message under construction, with room for this many partitions in its first segment.

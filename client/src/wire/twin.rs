@@ -57,6 +57,9 @@ pub enum DecodeError {
         /// The body's size.
         present: usize,
     },
+    /// Something handed on that nobody hands on: a greeting, or what only nodes say to each other.
+    #[error("this kind of message cannot be handed on")]
+    Nested,
     /// Bytes after the header's message.
     #[error("{extra} bytes follow the message in its header")]
     Trailing {

@@ -195,6 +195,29 @@ fn record_counts_must_be_those_of_the_body() {
 }
 
 #[test]
+fn only_what_clients_say_is_handed_on() {
+    let decode = |fill: &dyn Fn(schema::request::Builder<'_>)| {
+        let mut message = capnp::message::Builder::new_default();
+        let root = message.init_root::<schema::request::Builder<'_>>();
+        fill(root.init_peer().init_forward());
+        let header = Bytes::from(capnp::serialize::write_message_to_words(&message));
+        wire::decode_to_node(Frame { header, body: Bytes::new() }).expect("there is a correlation").message.map(drop)
+    };
+    assert_eq!(decode(&|mut to| to.set_describe_cluster(())), Ok(()));
+    assert_eq!(decode(&|to| to.init_hello().set_features(1)), Err(DecodeError::Nested));
+    assert_eq!(decode(&|to| to.init_peer().set_ping(())), Err(DecodeError::Nested));
+    // However deep: the first level says it.
+    let deep = |to: schema::request::Builder<'_>| {
+        let mut to = to.init_peer().init_forward();
+        for _ in 0..10_000 {
+            to = to.init_peer().init_forward();
+        }
+        to.set_describe_cluster(());
+    };
+    assert_eq!(decode(&deep), Err(DecodeError::Nested));
+}
+
+#[test]
 fn what_a_newer_client_says_is_refused_by_its_kind() {
     let mut message = capnp::message::Builder::new_default();
     message.init_root::<schema::request::Builder<'_>>().set_describe_cluster(());

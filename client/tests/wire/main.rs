@@ -2,6 +2,7 @@
 //! was once written can still be read.
 
 mod hostile;
+mod peer_samples;
 mod round_trip;
 mod samples;
 mod golden;

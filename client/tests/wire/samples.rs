@@ -13,22 +13,28 @@ use tidelog_core::{
 };
 
 /// Kinds of requests, the greeting included.
-pub(crate) const REQUEST_KINDS: u64 = 16;
+pub(crate) const REQUEST_KINDS: u64 = PEER_REQUESTS + PEER_REQUEST_KINDS;
 /// Kinds of answers, greeting and refusal included.
-pub(crate) const RESPONSE_KINDS: u64 = 17;
+pub(crate) const RESPONSE_KINDS: u64 = PEER_RESPONSES + PEER_RESPONSE_KINDS;
+/// The first kind of request that is a node's.
+const PEER_REQUESTS: u64 = 16;
+/// The first kind of answer that is to a node.
+const PEER_RESPONSES: u64 = 17;
 
-pub(crate) struct Samples(Prng);
+use crate::peer_samples::{PEER_REQUEST_KINDS, PEER_RESPONSE_KINDS};
+
+pub(crate) struct Samples(pub(crate) Prng);
 
 impl Samples {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Prng::new(seed))
     }
 
-    fn flag(&mut self) -> bool {
+    pub(crate) fn flag(&mut self) -> bool {
         self.0.chance(1, 2)
     }
 
-    fn i64(&mut self) -> i64 {
+    pub(crate) fn i64(&mut self) -> i64 {
         match self.0.below(6) {
             0 => -1,
             1 => 0,
@@ -37,7 +43,7 @@ impl Samples {
         }
     }
 
-    fn i32(&mut self) -> i32 {
+    pub(crate) fn i32(&mut self) -> i32 {
         match self.0.below(5) {
             0 => -1,
             1 => 0,
@@ -46,45 +52,45 @@ impl Samples {
         }
     }
 
-    fn count(&mut self) -> usize {
+    pub(crate) fn count(&mut self) -> usize {
         self.0.below(1 << 32) as usize
     }
 
-    fn duration(&mut self) -> Duration {
+    pub(crate) fn duration(&mut self) -> Duration {
         Duration::from_millis(self.0.below(1 << 32))
     }
 
-    fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         let length = self.0.below(20);
         (0..length).map(|_| ['a', 'Z', '0', '.', '-', '_', 'é', '漢', '🌊', '\0'][self.0.below(10) as usize]).collect()
     }
 
-    fn option<T>(&mut self, of: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(crate) fn option<T>(&mut self, of: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.flag().then(|| of(self))
     }
 
-    fn list<T>(&mut self, of: impl Fn(&mut Self) -> T) -> Vec<T> {
+    pub(crate) fn list<T>(&mut self, of: impl Fn(&mut Self) -> T) -> Vec<T> {
         let length = self.0.below(4);
         (0..length).map(|_| of(self)).collect()
     }
 
-    fn error(&mut self) -> ErrorCode {
+    pub(crate) fn error(&mut self) -> ErrorCode {
         ErrorCode::from_code(self.0.below(110) as i16 - 1)
     }
 
-    fn node(&mut self) -> NodeId {
+    pub(crate) fn node(&mut self) -> NodeId {
         NodeId(self.0.below(1 << 31) as i32)
     }
 
-    fn partition(&mut self) -> PartitionId {
+    pub(crate) fn partition(&mut self) -> PartitionId {
         PartitionId(self.i32())
     }
 
-    fn offset(&mut self) -> Offset {
+    pub(crate) fn offset(&mut self) -> Offset {
         Offset(self.i64())
     }
 
-    fn epoch(&mut self) -> LeaderEpoch {
+    pub(crate) fn epoch(&mut self) -> LeaderEpoch {
         LeaderEpoch(self.i32())
     }
 
@@ -92,11 +98,11 @@ impl Samples {
         Timestamp(self.i64())
     }
 
-    fn name(&mut self) -> TopicName {
+    pub(crate) fn name(&mut self) -> TopicName {
         TopicName::new(&self.text())
     }
 
-    fn id(&mut self) -> TopicId {
+    pub(crate) fn id(&mut self) -> TopicId {
         TopicId(self.0.uuid())
     }
 
@@ -117,7 +123,7 @@ impl Samples {
         builder.build(&BatchOptions::default())
     }
 
-    fn records(&mut self) -> Records {
+    pub(crate) fn records(&mut self) -> Records {
         if self.flag() {
             return Records::Empty;
         }
@@ -214,7 +220,14 @@ impl Samples {
     pub(crate) fn any_request(&mut self, kind: u64) -> ToNode {
         let s = self;
         ToNode::Request(match kind {
-            0 => return ToNode::Hello(Hello { software: s.text(), features: s.0.next_u64() }),
+            0 => {
+                return ToNode::Hello(Hello {
+                    software: s.text(),
+                    features: s.0.next_u64(),
+                    node: s.option(Self::node),
+                    cluster_id: s.option(Self::text),
+                });
+            }
             1 => Request::Produce(ProduceRequest {
                 acks: [Acks::None, Acks::Leader, Acks::All][s.0.below(3) as usize],
                 timeout: s.duration(),
@@ -313,6 +326,7 @@ impl Samples {
                 }),
                 validate_only: s.flag(),
             }),
+            PEER_REQUESTS..REQUEST_KINDS => Request::Peer(s.peer_request(kind - PEER_REQUESTS)),
             kind => panic!("there is no request of kind {kind}"),
         })
     }
@@ -473,6 +487,11 @@ impl Samples {
                     message: s.option(Self::text),
                 }),
             }),
+            PEER_RESPONSES..RESPONSE_KINDS => {
+                let (response, beside) = s.peer_response(kind - PEER_RESPONSES);
+                surroundings = beside;
+                Response::Peer(response)
+            }
             kind => panic!("there is no answer of kind {kind}"),
         };
         (FromNode::Response(response), surroundings)
@@ -486,14 +505,27 @@ impl Samples {
     }
 }
 
-/// The answer as it arrives: records in one piece, and none of them is [`Records::Empty`].
+/// The answer as it arrives: records in one piece.
 pub(crate) fn as_received(mut message: FromNode) -> FromNode {
-    if let FromNode::Response(Response::Fetch(fetch)) = &mut message {
-        for partition in &mut fetch.partitions {
-            if let Records::Batches(batches) = &partition.records {
-                partition.records = Records::Bytes(batches.iter().flat_map(Batch::to_bytes).collect());
-            }
-        }
+    if let FromNode::Response(response) = &mut message {
+        receive(response);
     }
     message
+}
+
+fn receive(response: &mut Response) {
+    match response {
+        Response::Fetch(fetch) => fetch.partitions.iter_mut().for_each(|it| receive_records(&mut it.records)),
+        Response::Peer(PeerResponse::Fetch(fetch)) => {
+            fetch.partitions.iter_mut().for_each(|it| receive_records(&mut it.records));
+        }
+        Response::Peer(PeerResponse::Forward(response)) => receive(response),
+        _ => {}
+    }
+}
+
+fn receive_records(records: &mut Records) {
+    if let Records::Batches(batches) = records {
+        *records = Records::Bytes(batches.iter().flat_map(Batch::to_bytes).collect());
+    }
 }

@@ -75,7 +75,7 @@ impl Peer {
 
     async fn greet(&mut self) {
         self.write(&wire::preamble(wire::VERSION)).await;
-        self.send(0, &ToNode::Hello(Hello { software: "test/1\n".into(), features: 1 })).await;
+        self.send(0, &ToNode::Hello(Hello { software: "test/1\n".into(), features: 1, ..Hello::default() })).await;
         let FromNode::Hello(hello) = self.answer().await.message else { panic!("hello is answered") };
         assert_eq!((hello.node, hello.cluster_id.as_str(), hello.features), (NodeId(3), "cluster", 0));
     }
