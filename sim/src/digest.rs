@@ -1,6 +1,7 @@
 //! Messages and orders folded to one word each, for the trace.
 
 use tidelog_core::{
+    cluster::Image,
     effect::Effect,
     input::Input,
     log::{Job, JobOutcome, LogError},
@@ -67,6 +68,24 @@ fn outcome_word(outcome: &Result<JobOutcome, LogError>) -> u64 {
         Err(LogError::Offline(_)) => 7,
         Err(_) => 8,
     }
+}
+
+/// The metadata as a node has folded it.
+pub fn image(image: &Image) -> u64 {
+    struct Fold(u64);
+    impl std::fmt::Write for Fold {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            for piece in text.as_bytes().chunks(8) {
+                let mut word = [0; 8];
+                word[..piece.len()].copy_from_slice(piece);
+                self.0 = mix(self.0 ^ u64::from_le_bytes(word));
+            }
+            Ok(())
+        }
+    }
+    let mut fold = Fold(0);
+    std::fmt::Write::write_fmt(&mut fold, format_args!("{image:?}")).expect("a fold takes all text");
+    fold.0
 }
 
 /// A request.

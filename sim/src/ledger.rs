@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tidelog_core::{
     ids::{JobId, ProducerEpoch, ProducerId, TopicPartition},
-    log::{Durability, Job, JobOutcome, LogConfig, LogError, LogState},
+    log::{Durability, Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable},
     offset::Offset,
     record::{Batch, BatchHeader},
     time::Timestamp,
@@ -202,6 +202,10 @@ impl Ledger {
                 self.cleanings.push((*bound, *wall));
                 Open::Clean { bound: *bound, wall: *wall }
             }
+            Job::Truncate { to } => {
+                self.cut(*to);
+                Open::Other
+            }
             Job::Open { config, .. } => {
                 self.configure(config);
                 Open::Open
@@ -213,6 +217,16 @@ impl Ledger {
             _ => Open::Other,
         };
         self.open.insert(job, open);
+    }
+
+    /// The end is cut off, with the batch that holds this offset.
+    fn cut(&mut self, to: Offset) {
+        let to = self.batch_at(to).map_or(to, |held| held.header.base_offset).min(self.end);
+        self.given_up.extend(self.held.split_off(&to).into_values());
+        self.end = to;
+        self.promised = self.promised.min(to);
+        self.answered = self.answered.min(to);
+        self.told_high_watermark = self.told_high_watermark.min(to);
     }
 
     fn configure(&mut self, config: &LogConfig) {
@@ -245,6 +259,13 @@ impl Ledger {
                 self.recount_producers();
             }
             (_, Ok(JobOutcome::Trimmed { log_start, .. })) => self.log_start = self.log_start.max(*log_start),
+            (_, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
+                if *end < self.end {
+                    self.cut(*end);
+                }
+                self.log_start = *log_start;
+                self.take_producers(producers);
+            }
             (_, Ok(JobOutcome::Expired { producers })) => {
                 for producer in producers {
                     self.producers.remove(producer);
@@ -292,8 +313,11 @@ impl Ledger {
         };
         self.log_start = state.log_start;
         self.told_high_watermark = self.told_high_watermark.min(state.log_end);
-        self.producers = state
-            .producers
+        self.take_producers(&state.producers);
+    }
+
+    fn take_producers(&mut self, table: &ProducerTable) {
+        self.producers = table
             .iter()
             .filter_map(|(id, entry)| Some((id, (entry.epoch, entry.batches.last()?.last_sequence))))
             .collect();

@@ -13,6 +13,7 @@ pub mod config;
 pub mod history;
 pub mod payload;
 pub mod ledger;
+pub mod canon;
 pub mod check;
 pub mod actor;
 pub mod clock;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidelog_core::ids::TopicPartition;
 
-use crate::{history::History, ledger::Ledger};
+use crate::{canon::Canon, history::History, ledger::Ledger};
 
 /// The books of a run.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Oracle {
     pub ledgers: BTreeMap<(usize, TopicPartition), Ledger>,
     /// Which log a folder of a node holds.
     pub folders: BTreeMap<(usize, String), TopicPartition>,
+    /// What all nodes share.
+    pub canon: Canon,
     /// What clients did and saw.
     pub history: History,
 }

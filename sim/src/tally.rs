@@ -172,6 +172,14 @@ counted! {
         CrashWhileRecovering = "crash-while-recovering",
         /// A batch over the size limit was refused.
         MessageTooLarge = "message-too-large",
+        /// Somebody began to lead the metadata quorum.
+        ControllerElected = "controller-elected",
+        /// Somebody wrote first in a new epoch of a partition.
+        LeaderElected = "leader-elected",
+        /// A follower cut off what its leader does not have.
+        FollowerTruncated = "follower-truncated",
+        /// A replica joined those in sync.
+        IsrGrew = "isr-grew",
     }
 }
 

@@ -5,6 +5,10 @@
 //! own, with bad histories as its tests: a checker that cannot fail checks nothing.
 
 pub mod h1;
+pub mod m_votes;
+pub mod replicas;
+pub mod shared_image;
+pub mod shared_log;
 mod b1;
 mod lookup;
 mod r5;

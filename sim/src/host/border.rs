@@ -36,8 +36,10 @@ impl Host {
         {
             effects += 1;
             env.trace.fold(digest::effect(&effect));
+            self.watch_order(env, &effect)?;
             self.carry_out(env, effect)?;
         }
+        self.watch_marks(env)?;
         let Some(process) = &self.process else { return Ok(()) };
         let load = Load { effects, jobs: process.jobs, requests: process.requests.len() as u64, ..Load::default() };
         Bounds::default().check(&format!("n{}", self.index), &load)?;

@@ -4,6 +4,7 @@
 //! shows everything that crosses the border to the checkers.
 
 mod border;
+mod shared;
 mod text;
 mod witness;
 
@@ -13,7 +14,7 @@ use text::{label, outcome_text};
 use tidelog_core::{
     ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
-    log::{DirError, Identity, JobOutcome, LogDir, LogError},
+    log::{DirError, Identity, JobOutcome, LogDir, LogError, Vote},
     message::{CallError, Endpoints, PeerResponse, Request, Response},
     node::{Node, NodeConfig},
     offset::Offset,
@@ -72,6 +73,8 @@ pub struct Env<'a> {
     pub config: &'a Config,
     /// Responses to send.
     pub replies: &'a mut Vec<(ConnId, CallId, Response)>,
+    /// The data directories of all nodes.
+    pub directories: &'a [DirectoryId],
     /// Calls to other nodes to make.
     pub calls: &'a mut Vec<Outgoing>,
 }
@@ -97,6 +100,8 @@ struct Process {
     requests: BTreeMap<RequestId, (ConnId, CallId, Request)>,
     /// What was committed when a lookup arrived.
     lookups: BTreeMap<RequestId, Offset>,
+    /// Votes on their way to the disk.
+    votes: BTreeMap<JobId, Vote>,
     /// Where other nodes are reached.
     addresses: BTreeMap<NodeId, String>,
     next_request: u64,
@@ -194,13 +199,18 @@ impl Host {
         self.settings += 1;
     }
 
-    fn identity(&self) -> Identity {
+    /// Its data directory's identity.
+    pub fn directory(&self) -> DirectoryId {
         let mut directory = [0x40; 16];
         directory[..8].copy_from_slice(&prng::mix(self.seed ^ self.index as u64 ^ self.wipes << 32).to_be_bytes());
+        DirectoryId(directory)
+    }
+
+    fn identity(&self) -> Identity {
         Identity {
             node: NodeId(self.index as i32),
             cluster_id: "simulatedClusterAAAAAA".to_owned(),
-            directory: DirectoryId(directory),
+            directory: self.directory(),
         }
     }
 
@@ -283,6 +293,7 @@ impl Host {
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
             requests: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            votes: BTreeMap::new(),
             addresses,
             next_request: 0,
             jobs: 0,
@@ -303,6 +314,7 @@ impl Host {
                 env.tally.sometimes(mark, true);
             }
         }
+        env.oracle.canon.process_gone(self.index);
         self.paused_until = None;
         self.deferred.clear();
         self.is_offline = false;
@@ -405,6 +417,8 @@ impl Host {
     ) -> Result<(), Violation> {
         let Some(process) = &mut self.process else { return Ok(()) };
         process.jobs -= 1;
+        self.watch_end(env, job, &outcome)?;
+        let Some(process) = &mut self.process else { return Ok(()) };
         let (at, name, id) = (env.queue.now(), self.index, process.logs.get(&log).copied());
         env.trace.line(at, || format!("n{name} {} job {job} {}", label(log, id), outcome_text(&outcome)));
         env.tally.sometimes(Mark::WriteRefusedFull, outcome == Err(LogError::DiskFull));

@@ -14,6 +14,8 @@ mod traffic;
 
 use std::collections::VecDeque;
 
+use tidelog_core::ids::DirectoryId;
+
 pub use splits::Link;
 pub use traffic::Outgoing;
 
@@ -111,6 +113,7 @@ pub struct World {
     /// The books.
     pub oracle: Oracle,
     hosts: Vec<Host>,
+    directories: Vec<DirectoryId>,
     clients: Vec<Client>,
     net: Net,
     strikes: Vec<Strike>,
@@ -182,6 +185,7 @@ impl World {
             trace: Trace::new(record),
             tally,
             oracle: Oracle::default(),
+            directories: hosts.iter().map(Host::directory).collect(),
             hosts,
             clients,
             net: Net::new(seed),
@@ -311,6 +315,7 @@ impl World {
             config: &self.config,
             replies: &mut replies,
             calls: &mut calls,
+            directories: &self.directories,
         };
         let acted = act(&mut self.hosts[node], &mut env);
         for (conn, call, response) in replies {
@@ -349,6 +354,7 @@ impl World {
             config: &self.config,
             replies: &mut replies,
             calls: &mut calls,
+            directories: &self.directories,
         };
         self.hosts[node].die(&mut env, ending);
         for conn in self.net.to(node) {

@@ -3,7 +3,7 @@
 use super::{Event, Failure, World};
 use crate::{
     actor::{MS, Phase},
-    check::{self, Bounds, Load},
+    check::{self, Bounds, Load, replicas::Copies},
     ledger::{Ending, Held},
     net::{Stage, Way},
     tally::Mark,
@@ -124,6 +124,7 @@ impl World {
 
     /// The end: every log against its book, and the clients' history.
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
+        let mut copies = Copies::default();
         for host in &mut self.hosts {
             for (log, id, start, committed) in host.logs() {
                 let (held, unreadable) = host.read_through(log, start, committed);
@@ -134,6 +135,9 @@ impl World {
                         return Err(Failure::Stuck(why));
                     }
                     continue;
+                }
+                if !ledger.compacted && !self.oracle.canon.spared.contains(&id) {
+                    copies.compare(id, host.index, start, &held).map_err(Failure::Broken)?;
                 }
                 let held: Vec<Held> = held.iter().map(Held::of).collect();
                 let left: usize = held.iter().map(|held| held.notes.len()).sum();

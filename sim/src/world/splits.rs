@@ -131,6 +131,7 @@ impl World {
         self.tally.fault(Fault::Wiped);
         self.crash(node, Ending::Killed, down);
         self.hosts[node].wipe();
+        self.directories[node] = self.hosts[node].directory();
         self.oracle.ledgers.retain(|(of, _), _| *of != node);
         self.oracle.folders.retain(|(of, _), _| *of != node);
     }

@@ -171,6 +171,7 @@ impl World {
                 ledger.rotten = true;
             }
             self.oracle.history.reported_corrupt.insert(id);
+            self.oracle.canon.spared.insert(id);
         }
     }
 

@@ -1,0 +1,122 @@
+//! What the cluster as a whole has written and committed: one history per log, whoever holds it.
+//!
+//! The books of single logs ([`crate::ledger`]) say what one node holds; this one says what must be the same on all of
+//! them. It is kept from what crosses the border between cores and disks: batches that are ordered, marks that move,
+//! votes that become durable, images that are folded. Checkers read it and write it; it judges nothing itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelog_core::{
+    epoch::{LeaderEpoch, PartitionEpoch},
+    ids::{DirectoryId, NodeId, TopicPartition},
+    offset::Offset,
+    record::BatchHeader,
+};
+
+use crate::ledger::Ledger;
+
+/// What tells a batch from any other that could stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Print {
+    /// Its first offset.
+    pub base: Offset,
+    /// The offset after its last.
+    pub next: Offset,
+    /// The epoch of the leader that wrote it.
+    pub epoch: LeaderEpoch,
+    /// Over all that its leader did not stamp.
+    pub crc: u32,
+}
+
+impl Print {
+    /// Of a batch.
+    pub fn of(header: &BatchHeader) -> Self {
+        Self { base: header.base_offset, next: header.next_offset(), epoch: header.leader_epoch, crc: header.crc }
+    }
+}
+
+/// The committed part of one log.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// By first offset.
+    pub batches: BTreeMap<Offset, Print>,
+    /// Everything below is committed.
+    pub end: Offset,
+}
+
+impl Default for Committed {
+    fn default() -> Self {
+        Self { batches: BTreeMap::new(), end: Offset::ZERO }
+    }
+}
+
+/// A partition as some image had it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Its leader.
+    pub leader: Option<NodeId>,
+    /// That leader's epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// In sync.
+    pub isr: Vec<NodeId>,
+    /// Out of sync only because too few are left, with everything that is committed (KIP-966).
+    pub elr: Vec<NodeId>,
+    /// Elected without a promise that everything is there.
+    pub unclean: bool,
+}
+
+/// The history that all nodes share.
+#[derive(Debug, Default)]
+pub struct Canon {
+    /// Every batch that anybody ever ordered, by log, first offset and epoch.
+    pub written: BTreeMap<(TopicPartition, Offset, LeaderEpoch), Print>,
+    /// Who wrote first in an epoch of a log.
+    pub writers: BTreeMap<(TopicPartition, LeaderEpoch), NodeId>,
+    /// What is committed.
+    pub committed: BTreeMap<TopicPartition, Committed>,
+    /// Votes that became durable, by data directory and epoch.
+    pub votes: BTreeMap<(DirectoryId, LeaderEpoch), NodeId>,
+    /// The newest durable epoch of each data directory.
+    pub epochs: BTreeMap<DirectoryId, LeaderEpoch>,
+    /// What an image at an offset is folded to, and by whom first.
+    pub images: BTreeMap<Offset, (u64, usize)>,
+    /// Every state that a partition was ever seen in.
+    pub states: BTreeMap<TopicPartition, BTreeMap<PartitionEpoch, PartitionState>>,
+    /// Logs of which something rotted: what they lose is reported, not judged.
+    pub spared: BTreeSet<TopicPartition>,
+    /// The high watermarks that each node's present process has reached.
+    pub marks: BTreeMap<(usize, TopicPartition), Offset>,
+}
+
+impl Canon {
+    /// A node's process is gone: its marks begin anew.
+    pub fn process_gone(&mut self, node: usize) {
+        self.marks.retain(|(of, _), _| *of != node);
+    }
+
+    /// Everything below is committed.
+    pub fn end(&self, id: TopicPartition) -> Offset {
+        self.committed.get(&id).map_or(Offset::ZERO, |committed| committed.end)
+    }
+
+    /// Up to where a log has what is committed: the end of that, or the first offset that the log lacks or has another
+    /// batch at. Where the log begins later, what is before counts as had.
+    pub fn agreement(&self, ledger: &Ledger) -> Offset {
+        let Some(committed) = self.committed.get(&ledger.id) else { return Offset::ZERO };
+        for print in committed.batches.values().filter(|print| print.next > ledger.log_start) {
+            let same = |header: &BatchHeader| Print::of(header) == *print;
+            if !ledger.held.get(&print.base).is_some_and(|held| same(&held.header)) {
+                return print.base;
+            }
+        }
+        committed.end
+    }
+
+    /// Does a log have everything that is committed below `end`? Only what was committed last is compared.
+    pub fn has_last(&self, ledger: &Ledger, end: Offset) -> bool {
+        let Some(committed) = self.committed.get(&ledger.id) else { return true };
+        let Some((_, print)) = committed.batches.range(..end).next_back() else { return true };
+        print.next <= ledger.log_start
+            || ledger.held.get(&print.base).is_some_and(|held| Print::of(&held.header) == *print)
+    }
+}

@@ -1,0 +1,163 @@
+//! What holds of the metadata as all nodes fold it.
+//!
+//! - M11: at one offset it is the same on all nodes.
+//! - R1: a partition has one leader in an epoch, and its states follow each other without a gap.
+//! - R6: whoever joins the in-sync replicas has everything that is committed.
+//! - R7: a new leader comes from the in-sync or the eligible replicas, or the election says that it was unclean.
+
+use tidelog_core::{
+    cluster::Image,
+    epoch::PartitionEpoch,
+    ids::{NodeId, PartitionId, TopicPartition},
+    offset::Offset,
+};
+
+use super::{Violation, violation};
+use crate::canon::{Canon, PartitionState};
+
+/// A node has folded everything up to here.
+pub fn folded(canon: &mut Canon, node: usize, at: Offset, digest: u64) -> Result<(), Violation> {
+    let (first, by) = *canon.images.entry(at).or_insert((digest, node));
+    if first != digest {
+        let why = format!("at offset {at} node {node} has another image than node {by} had");
+        return Err(violation("M11", "images-differ", format!("offset {at}"), why));
+    }
+    Ok(())
+}
+
+/// A change of a partition that nobody had seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// Replicas that joined those in sync.
+    pub joined: Vec<NodeId>,
+}
+
+/// A node's image as it is now; returns what nobody had seen before.
+pub fn seen(canon: &mut Canon, image: &Image) -> Result<Vec<Change>, Violation> {
+    let mut changes = Vec::new();
+    for topic in image.topics() {
+        for (number, partition) in topic.partitions.iter().enumerate() {
+            let id = TopicPartition { topic: topic.id, partition: PartitionId(number as i32) };
+            let state = PartitionState {
+                leader: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                isr: partition.isr.clone(),
+                elr: partition.elr().to_vec(),
+                unclean: partition.is_recovering(),
+            };
+            changes.extend(note(canon, id, partition.partition_epoch, state)?);
+        }
+    }
+    Ok(changes)
+}
+
+fn note(
+    canon: &mut Canon,
+    id: TopicPartition,
+    at: PartitionEpoch,
+    state: PartitionState,
+) -> Result<Option<Change>, Violation> {
+    let states = canon.states.entry(id).or_default();
+    if let Some(known) = states.get(&at) {
+        if *known != state {
+            let why = format!("in partition epoch {} it is {state:?} to one node and {known:?} to another", at.0);
+            return Err(violation("M11", "states-differ", id, why));
+        }
+        return Ok(None);
+    }
+    let same_epoch = |other: &&PartitionState| {
+        other.leader_epoch == state.leader_epoch && other.leader.is_some() && state.leader.is_some()
+    };
+    if let Some(other) = states.values().filter(same_epoch).find(|other| other.leader != state.leader) {
+        let why = format!("epoch {} is led by {:?} and by {:?}", state.leader_epoch, other.leader, state.leader);
+        return Err(violation("R1", "two-leaders", id, why));
+    }
+    let before = states.get(&PartitionEpoch(at.0 - 1)).cloned();
+    states.insert(at, state.clone());
+    let Some(before) = before else { return Ok(None) };
+    if let Some(leader) = state.leader
+        && state.leader_epoch != before.leader_epoch
+        && !before.isr.contains(&leader)
+        && !before.elr.contains(&leader)
+        && !state.unclean
+    {
+        let why = format!("{leader} is elected after {before:?}, and nothing says that it was unclean");
+        return Err(violation("R7", "unclean-election", id, why));
+    }
+    let joined = state.isr.iter().filter(|node| !before.isr.contains(node) && Some(**node) != state.leader);
+    let joined: Vec<NodeId> = joined.copied().collect();
+    Ok((!joined.is_empty()).then_some(Change { id, joined }))
+}
+
+/// A replica has joined those in sync, with a log that has what is committed up to `has`.
+pub fn joined(canon: &Canon, node: NodeId, id: TopicPartition, has: Offset) -> Result<(), Violation> {
+    let committed = canon.end(id);
+    if has < committed {
+        let why = format!("{node} joins the in-sync replicas with what is committed up to {has} of {committed}");
+        return Err(violation("R6", "joined-too-early", id, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelog_core::{epoch::LeaderEpoch, ids::TopicId};
+
+    use super::*;
+    use crate::history::partition;
+
+    fn state(leader: i32, epoch: i32, isr: &[i32]) -> PartitionState {
+        PartitionState {
+            leader: (leader >= 0).then_some(NodeId(leader)),
+            leader_epoch: LeaderEpoch(epoch),
+            isr: isr.iter().copied().map(NodeId).collect(),
+            elr: Vec::new(),
+            unclean: false,
+        }
+    }
+
+    fn play(states: &[PartitionState]) -> Option<&'static str> {
+        let mut canon = Canon::default();
+        let id = partition(TopicId([9; 16]), 0);
+        for (at, state) in states.iter().enumerate() {
+            if let Err(violation) = note(&mut canon, id, PartitionEpoch(at as i32), state.clone()) {
+                return Some(violation.anomaly);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn an_image_is_the_same_everywhere() {
+        let mut canon = Canon::default();
+        assert!(folded(&mut canon, 0, Offset(3), 7).is_ok());
+        assert!(folded(&mut canon, 1, Offset(3), 7).is_ok());
+        assert!(folded(&mut canon, 1, Offset(3), 8).is_err());
+    }
+
+    #[test]
+    fn leaders_come_from_the_in_sync_or_the_eligible() {
+        assert_eq!(play(&[state(0, 0, &[0, 1]), state(1, 1, &[1])]), None);
+        assert_eq!(play(&[state(0, 0, &[0, 1]), state(2, 1, &[2])]), Some("unclean-election"));
+        let marked = PartitionState { unclean: true, ..state(2, 1, &[2]) };
+        assert_eq!(play(&[state(0, 0, &[0, 1]), marked]), None);
+        let eligible = PartitionState { elr: vec![NodeId(2)], ..state(-1, 0, &[]) };
+        assert_eq!(play(&[eligible, state(2, 1, &[2])]), None);
+    }
+
+    #[test]
+    fn an_epoch_has_one_leader() {
+        assert_eq!(play(&[state(0, 0, &[0, 1]), state(1, 0, &[0, 1])]), Some("two-leaders"));
+    }
+
+    #[test]
+    fn who_joins_has_what_is_committed() {
+        let mut canon = Canon::default();
+        let id = partition(TopicId([9; 16]), 0);
+        canon.committed.entry(id).or_default().end = Offset(5);
+        assert!(joined(&canon, NodeId(1), id, Offset(5)).is_ok());
+        assert!(joined(&canon, NodeId(1), id, Offset(4)).is_err());
+    }
+}

@@ -1,0 +1,226 @@
+//! What holds of a log that several nodes keep, be it the metadata log or a partition's.
+//!
+//! - M1, R1: one writer in an epoch.
+//! - M3, R2: the same offset and epoch are the same batch, on all nodes.
+//! - M4, R3: who begins to lead has everything that is committed.
+//! - M5, R2: what is committed at an offset is the same for all who know of it.
+//! - M6, R4: nothing is committed before enough replicas have it.
+//! - M7, R10: what is committed is not cut off.
+
+use tidelog_core::{
+    ids::{NodeId, TopicId, TopicPartition},
+    offset::Offset,
+    record::BatchHeader,
+};
+
+use super::{Violation, violation};
+use crate::{
+    canon::{Canon, Print},
+    ledger::Ledger,
+};
+
+/// The checker that speaks: there is a name for each kind of log.
+fn code(id: TopicPartition, metadata: &'static str, partition: &'static str) -> &'static str {
+    if id.topic == TopicId::METADATA { metadata } else { partition }
+}
+
+/// A node orders an append; `ledger` is its book before that.
+pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &BatchHeader) -> Result<(), Violation> {
+    let (id, print) = (ledger.id, Print::of(header));
+    // Cleaned logs hold other batches than were written.
+    if ledger.compacted {
+        return Ok(());
+    }
+    let known = canon.written.get(&(id, print.base, print.epoch));
+    if let Some(known) = known {
+        if *known != print {
+            let why = format!("node {node} writes {print:?} where another wrote {known:?}");
+            return Err(violation(code(id, "M3", "R2"), "diverged", format!("{id}@{}", print.base), why));
+        }
+        return Ok(());
+    }
+    canon.written.insert((id, print.base, print.epoch), print);
+    let is_first = !canon.writers.contains_key(&(id, print.epoch));
+    let writer = *canon.writers.entry((id, print.epoch)).or_insert(node);
+    if writer != node {
+        let why = format!("node {node} writes in epoch {} at {}, as node {writer} did", print.epoch, print.base);
+        return Err(violation(code(id, "M1", "R1"), "two-leaders", id, why));
+    }
+    if is_first { leads(canon, node, ledger) } else { Ok(()) }
+}
+
+/// A node begins to lead.
+pub fn leads(canon: &Canon, node: NodeId, ledger: &Ledger) -> Result<(), Violation> {
+    let (has, committed) = (canon.agreement(ledger), canon.end(ledger.id));
+    if has < committed {
+        let why = format!("node {node} leads with a log that lacks what is committed from {has} to {committed}");
+        let anomaly = "leader-lacks-committed";
+        return Err(violation(code(ledger.id, "M4", "R3"), anomaly, format!("{}@{has}", ledger.id), why));
+    }
+    Ok(())
+}
+
+/// A node's high watermark has moved; returns whether that committed anything that nobody knew to be committed.
+pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) -> Result<bool, Violation> {
+    let id = ledger.id;
+    if mark > ledger.end {
+        let why = format!("node {node} commits up to {mark}, its log ends at {}", ledger.end);
+        return Err(violation(code(id, "M6", "R4"), "committed-past-end", id, why));
+    }
+    if ledger.compacted {
+        let committed = canon.committed.entry(id).or_default();
+        committed.end = committed.end.max(mark);
+        return Ok(false);
+    }
+    let committed = canon.committed.entry(id).or_default();
+    let before = committed.end;
+    if mark <= before {
+        // Known already: it is enough that the last batch is the one that was committed.
+        let last = committed.batches.range(..mark).next_back().map(|(_, print)| *print);
+        let Some(print) = last.filter(|print| print.next > ledger.log_start) else { return Ok(false) };
+        let mine = ledger.held.get(&print.base).map(|held| Print::of(&held.header));
+        if mine != Some(print) {
+            let why = format!("node {node} takes {mine:?} for committed, but that is {print:?}");
+            return Err(violation(code(id, "M5", "R2"), "committed-differs", format!("{id}@{}", print.base), why));
+        }
+        return Ok(false);
+    }
+    for held in ledger.held.range(before..mark).map(|(_, held)| held) {
+        let print = Print::of(&held.header);
+        if print.next > mark {
+            let why = format!("node {node} commits up to {mark}, in the middle of {print:?}");
+            return Err(violation(code(id, "M6", "R4"), "committed-in-a-batch", id, why));
+        }
+        committed.batches.insert(print.base, print);
+    }
+    committed.end = mark;
+    Ok(true)
+}
+
+/// Something was committed that nobody knew to be: these books must have it, `enough` of them.
+pub fn replicated<'a>(
+    canon: &Canon,
+    id: TopicPartition,
+    replicas: impl Iterator<Item = Option<&'a Ledger>>,
+    enough: usize,
+) -> Result<(), Violation> {
+    let end = canon.end(id);
+    let has = |ledger: &&Ledger| ledger.promised.max(ledger.log_start) >= end && canon.has_last(ledger, end);
+    let (mut count, mut missing) = (0, Vec::new());
+    for replica in replicas {
+        match replica.filter(has) {
+            Some(_) => count += 1,
+            None => {
+                missing.push(replica.map_or_else(|| "nothing".to_owned(), |l| format!("durable to {}", l.promised)))
+            }
+        }
+    }
+    if count < enough {
+        let why = format!("committed up to {end} with {count} durable copies where it takes {enough}: {missing:?}");
+        return Err(violation(code(id, "M6", "R4"), "committed-too-early", format!("{id}@{end}"), why));
+    }
+    Ok(())
+}
+
+/// A node orders a truncation; `mark` is its own high watermark.
+pub fn truncated(canon: &Canon, node: NodeId, ledger: &Ledger, to: Offset, mark: Offset) -> Result<(), Violation> {
+    if ledger.compacted {
+        return Ok(());
+    }
+    let keep = canon.agreement(ledger).min(ledger.end);
+    if to < keep.min(canon.end(ledger.id)) {
+        let why = format!("node {node} cuts at {to} what is committed up to {keep}");
+        return Err(violation(code(ledger.id, "M7", "R10"), "committed-cut-off", format!("{}@{to}", ledger.id), why));
+    }
+    if to < mark {
+        let why = format!("node {node} cuts at {to}, below its high watermark {mark}");
+        return Err(violation(code(ledger.id, "M7", "R10"), "cut-below-watermark", format!("{}@{to}", ledger.id), why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelog_core::record::Batch;
+
+    use super::*;
+    use crate::check::samples::{batch, book};
+
+    fn stamped(mut batch: Batch, epoch: i32) -> Batch {
+        batch.stamp(batch.header().base_offset, tidelog_core::epoch::LeaderEpoch(epoch));
+        batch
+    }
+
+    fn three() -> [Batch; 3] {
+        [batch(0, None, &[(1, Some(0))]), batch(1, None, &[(1, Some(1))]), batch(2, None, &[(1, Some(2))])]
+    }
+
+    fn anomaly<T>(result: Result<T, Violation>) -> Option<&'static str> {
+        result.err().map(|violation| violation.anomaly)
+    }
+
+    #[test]
+    fn an_epoch_has_one_writer_and_an_offset_one_batch_in_it() {
+        let mut canon = Canon::default();
+        let (a, b) = (NodeId(0), NodeId(1));
+        let empty = book(&[]);
+        let first = stamped(batch(0, None, &[(1, Some(0))]), 1);
+        assert_eq!(anomaly(appended(&mut canon, a, &empty, first.header())), None);
+        assert_eq!(anomaly(appended(&mut canon, b, &empty, first.header())), None, "a follower writes what it is told");
+        let other = stamped(batch(0, None, &[(1, Some(7))]), 1);
+        assert_eq!(anomaly(appended(&mut canon, b, &empty, other.header())), Some("diverged"));
+        let next = stamped(batch(1, None, &[(1, Some(7))]), 1);
+        assert_eq!(anomaly(appended(&mut canon, b, &empty, next.header())), Some("two-leaders"));
+        let later = stamped(batch(1, None, &[(1, Some(7))]), 2);
+        assert_eq!(anomaly(appended(&mut canon, b, &empty, later.header())), None);
+    }
+
+    #[test]
+    fn a_new_leader_has_what_is_committed() {
+        let mut canon = Canon::default();
+        let batches = three();
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2)), Ok(true));
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..2]))), None);
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..1]))), Some("leader-lacks-committed"));
+        let other = [batches[0].clone(), batch(1, None, &[(1, Some(9))])];
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&other))), Some("leader-lacks-committed"));
+    }
+
+    #[test]
+    fn all_nodes_commit_the_same() {
+        let mut canon = Canon::default();
+        let batches = three();
+        let other = [batches[0].clone(), batch(1, None, &[(1, Some(9))])];
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2)), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(2)), Ok(false));
+        assert_eq!(anomaly(marked(&mut canon, NodeId(1), &book(&other), Offset(2))), Some("committed-differs"));
+        assert_eq!(anomaly(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(3))), Some("committed-past-end"));
+    }
+
+    #[test]
+    fn enough_replicas_have_what_is_committed() {
+        let mut canon = Canon::default();
+        let batches = three();
+        let (whole, part) = (book(&batches), book(&batches[..1]));
+        marked(&mut canon, NodeId(0), &whole, Offset(3)).expect("it is the first");
+        let id = whole.id;
+        let check = |books: [Option<&Ledger>; 3]| anomaly(replicated(&canon, id, books.into_iter(), 2));
+        assert_eq!(check([Some(&whole), Some(&whole), Some(&part)]), None);
+        assert_eq!(check([Some(&whole), Some(&part), None]), Some("committed-too-early"));
+    }
+
+    #[test]
+    fn what_is_committed_is_not_cut_off_but_what_differs_from_it_is() {
+        let mut canon = Canon::default();
+        let batches = three();
+        let whole = book(&batches);
+        marked(&mut canon, NodeId(0), &whole, Offset(2)).expect("it is the first");
+        let cut = |ledger: &Ledger, to, mark| anomaly(truncated(&canon, NodeId(1), ledger, Offset(to), Offset(mark)));
+        assert_eq!(cut(&whole, 2, 0), None);
+        assert_eq!(cut(&whole, 1, 0), Some("committed-cut-off"));
+        assert_eq!(cut(&whole, 2, 3), Some("cut-below-watermark"));
+        let other = book(&[batches[0].clone(), batch(1, None, &[(1, Some(9))])]);
+        assert_eq!(cut(&other, 1, 1), None, "its end is not what was committed there");
+        assert_eq!(cut(&other, 0, 0), Some("committed-cut-off"));
+    }
+}

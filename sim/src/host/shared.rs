@@ -1,0 +1,203 @@
+//! What checkers are shown of a host that keeps logs together with others.
+
+use tidelog_core::{
+    effect::Effect,
+    ids::{JobId, LogId, NodeId, TopicPartition},
+    log::{Durability, Job, JobOutcome, LogError},
+    message::{Acks, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
+    offset::Offset,
+};
+
+use super::{Env, Host, Process, metadata_partition};
+use crate::{
+    check::{Violation, m_votes, shared_image, shared_log, violation},
+    digest,
+    ledger::Ledger,
+    oracle::Oracle,
+    tally::Mark,
+};
+
+impl Host {
+    /// An order that is about to go out.
+    pub(super) fn watch_order(&mut self, env: &mut Env<'_>, effect: &Effect) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        if env.config.nodes == 1 {
+            return Ok(());
+        }
+        let me = NodeId(self.index as i32);
+        match effect {
+            Effect::Run { log, job, order } => {
+                if let Job::SaveVote(vote) = order {
+                    process.votes.insert(*job, *vote);
+                }
+                let Some(&id) = process.logs.get(log) else { return Ok(()) };
+                let Oracle { ledgers, canon, .. } = &mut *env.oracle;
+                let Some(ledger) = ledgers.get_mut(&(self.index, id)) else { return Ok(()) };
+                if is_loose(ledger) || canon.spared.contains(&id) {
+                    return Ok(());
+                }
+                match order {
+                    Job::Append { batches, .. } => {
+                        for batch in batches {
+                            let header = batch.header();
+                            let takes_office = !canon.writers.contains_key(&(id, header.leader_epoch));
+                            shared_log::appended(canon, me, ledger, header)?;
+                            if takes_office && *log == LogId::METADATA {
+                                env.tally.sometimes(Mark::ControllerElected, true);
+                                let voters = process.node.quorum().map(|quorum| quorum.voters().to_vec());
+                                let voters = voters.unwrap_or_default();
+                                let voters: Vec<_> = voters.iter().map(|n| env.directories[n.0 as usize]).collect();
+                                m_votes::leads(canon, me, header.leader_epoch, &voters)?;
+                            } else if takes_office {
+                                env.tally.sometimes(Mark::LeaderElected, true);
+                            }
+                        }
+                    }
+                    Job::Truncate { to } => {
+                        let mark = canon.marks.get(&(self.index, id)).copied().unwrap_or(Offset::ZERO);
+                        env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
+                        shared_log::truncated(canon, me, ledger, *to, mark)?;
+                    }
+                    // What was told in an earlier epoch binds nobody in this one.
+                    Job::StartEpoch { .. } => ledger.told_high_watermark = Offset::ZERO,
+                    _ => {}
+                }
+                Ok(())
+            }
+            Effect::Respond { id, response } => {
+                let Some((.., request)) = process.requests.get(id) else { return Ok(()) };
+                let process = &*process;
+                match (request, response) {
+                    (Request::Peer(PeerRequest::Vote(asked)), Response::Peer(PeerResponse::Vote(vote)))
+                        if vote.granted && !asked.pre_vote =>
+                    {
+                        let directory = env.directories[self.index];
+                        m_votes::given(&env.oracle.canon, me, directory, asked.epoch, asked.candidate)
+                    }
+                    (Request::Produce(asked), Response::Produce(answer)) if asked.acks == Acks::All => {
+                        acknowledged(self.index, process, env, asked, answer)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A job is over.
+    pub(super) fn watch_end(
+        &mut self,
+        env: &mut Env<'_>,
+        job: JobId,
+        outcome: &Result<JobOutcome, LogError>,
+    ) -> Result<(), Violation> {
+        let Some(vote) = self.process.as_mut().and_then(|process| process.votes.remove(&job)) else { return Ok(()) };
+        if outcome.is_err() || env.config.nodes == 1 {
+            return Ok(());
+        }
+        let directory = env.directories[self.index];
+        m_votes::saved(&mut env.oracle.canon, NodeId(self.index as i32), directory, vote)
+    }
+
+    /// What has moved with the last input.
+    pub(super) fn watch_marks(&mut self, env: &mut Env<'_>) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        if env.config.nodes == 1 {
+            return Ok(());
+        }
+        let me = NodeId(self.index as i32);
+        let Oracle { ledgers, canon, .. } = &mut *env.oracle;
+        if let Some(quorum) = process.node.quorum() {
+            let (id, mark) = (metadata_partition(), quorum.high_watermark());
+            let before = canon.marks.insert((self.index, id), mark).unwrap_or(Offset::ZERO);
+            if mark < before {
+                let why = format!("node {me} goes from high watermark {before} back to {mark}");
+                return Err(violation("M6", "watermark-went-back", me, why));
+            }
+            if mark > before
+                && let Some(ledger) = ledgers.get(&(self.index, id))
+            {
+                if shared_log::marked(canon, me, ledger, mark)? {
+                    let voters = quorum.voters();
+                    let books = voters.iter().map(|voter| ledgers.get(&(voter.0 as usize, id)));
+                    shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
+                    let last = canon.committed.get(&id).and_then(|committed| committed.batches.values().next_back());
+                    if let Some(print) = last.filter(|print| quorum.is_leader() && print.epoch != quorum.epoch()) {
+                        let why =
+                            format!("epoch {} commits up to {mark} with a record of {}", quorum.epoch(), print.epoch);
+                        return Err(violation("M6", "committed-by-an-old-epoch", me, why));
+                    }
+                }
+                let image = process.node.image();
+                shared_image::folded(canon, self.index, mark, digest::image(image))?;
+                for change in shared_image::seen(canon, image)? {
+                    env.tally.sometimes(Mark::IsrGrew, true);
+                    for node in change.joined {
+                        let Some(ledger) = ledgers.get(&(node.0 as usize, change.id)) else { continue };
+                        if !is_loose(ledger) && !canon.spared.contains(&change.id) {
+                            let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
+                            shared_image::joined(canon, node, change.id, has)?;
+                        }
+                    }
+                }
+            }
+        }
+        for partition in process.node.partitions() {
+            let (id, mark) = (partition.id, partition.high_watermark());
+            let before = canon.marks.insert((self.index, id), mark);
+            if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {
+                continue;
+            }
+            let Some(ledger) = ledgers.get(&(self.index, id)).filter(|ledger| !is_loose(ledger)) else { continue };
+            let Some(state) = process.node.image().partition(id) else { continue };
+            if shared_log::marked(canon, me, ledger, mark)? {
+                if state.leader != Some(me) {
+                    let why = format!("node {me} commits up to {mark} before its leader {:?} does", state.leader);
+                    return Err(violation("R4", "follower-ahead", id, why));
+                }
+                let books = state.isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
+                shared_log::replicated(canon, id, books, state.isr.len())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// May this log lose what is committed, or hold other batches than were written?
+pub(super) fn is_loose(ledger: &Ledger) -> bool {
+    ledger.compacted || ledger.rotten || ledger.config.durability != Durability::Fsync
+}
+
+/// R8: what is acknowledged to somebody who asked for all replicas is on enough of them.
+fn acknowledged(
+    index: usize,
+    process: &Process,
+    env: &Env<'_>,
+    asked: &ProduceRequest,
+    answer: &ProduceResponse,
+) -> Result<(), Violation> {
+    for (asked, answer) in asked.partitions.iter().zip(&answer.partitions) {
+        let (Some(topic), Ok(batch)) = (process.node.image().resolve(&asked.topic), &asked.batch) else { continue };
+        let id = TopicPartition { topic: topic.id, partition: asked.partition };
+        let Some(ledger) = env.oracle.ledgers.get(&(index, id)) else { continue };
+        let is_new = answer.error.is_none() && answer.base_offset >= ledger.log_start;
+        if !is_new || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
+            continue;
+        }
+        let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
+        let committed = env.oracle.canon.end(id);
+        if committed < next {
+            let why = format!("acknowledged up to {next}, but only what is below {committed} is committed");
+            return Err(violation("R8", "acknowledged-before-committed", id, why));
+        }
+        let copies = env.oracle.ledgers.iter().filter(|((_, of), ledger)| {
+            *of == id && ledger.promised >= next && env.oracle.canon.has_last(ledger, next)
+        });
+        let (copies, least) = (copies.count(), ledger.config.min_insync_replicas as usize);
+        if copies < least {
+            let why = format!("acknowledged up to {next} with {copies} durable copies, min.insync.replicas={least}");
+            return Err(violation("R8", "too-few-copies", id, why));
+        }
+    }
+    Ok(())
+}
