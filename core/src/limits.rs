@@ -78,6 +78,11 @@ pub const CLEAN_STEP_BYTES: u64 = 4 << 20;
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 1 << 20;
 /// The batches of each producer that duplicates are recognised among (KIP-98).
 pub const PRODUCER_BATCHES_MAX: usize = 5;
+/// Partitions that one decision of the controller changes where it may change all of a broker's; there are as many
+/// decisions as it takes.
+pub const DECISION_PARTITIONS_MAX: usize = 2_000;
+/// A broker that stops waits this long for others to take over what it leads (`controlled.shutdown`).
+pub const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Producer ids in one block of the controller's (`AllocateProducerIds`).
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 

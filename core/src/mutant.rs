@@ -6,6 +6,12 @@
 /// The bugs that this build can plant. The ids are those of the catalogue in `sim/MUTANTS.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
+    /// A leader's wish for its ISR is granted whatever registrations it saw the members under (KAFKA-14617).
+    X13,
+    /// A broker that is fenced or about to stop may join an ISR (KAFKA-13916).
+    X15,
+    /// A replica keeps its right to lead over an unclean stop that may have cost it its tail (KIP-966).
+    X16,
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
     /// Producers' batches are judged without those still on their way to the disk.

@@ -68,6 +68,11 @@ pub enum Api {
     CreatePartitions,
     DescribeConfigs,
     AlterConfigs,
+    ElectLeaders,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
+    UnregisterBroker,
+    DescribeQuorum,
     Peer,
 }
 
@@ -100,7 +105,7 @@ pub struct Histogram {
 
 impl Api {
     /// All kinds, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -116,6 +121,11 @@ impl Api {
         Self::CreatePartitions,
         Self::DescribeConfigs,
         Self::AlterConfigs,
+        Self::ElectLeaders,
+        Self::AlterPartitionReassignments,
+        Self::ListPartitionReassignments,
+        Self::UnregisterBroker,
+        Self::DescribeQuorum,
         Self::Peer,
     ];
 
@@ -137,6 +147,11 @@ impl Api {
             Request::CreatePartitions(_) => Self::CreatePartitions,
             Request::DescribeConfigs(_) => Self::DescribeConfigs,
             Request::AlterConfigs(_) => Self::AlterConfigs,
+            Request::ElectLeaders(_) => Self::ElectLeaders,
+            Request::AlterPartitionReassignments(_) => Self::AlterPartitionReassignments,
+            Request::ListPartitionReassignments(_) => Self::ListPartitionReassignments,
+            Request::UnregisterBroker(_) => Self::UnregisterBroker,
+            Request::DescribeQuorum => Self::DescribeQuorum,
             Request::Peer(_) => Self::Peer,
         }
     }

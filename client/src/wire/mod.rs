@@ -144,6 +144,11 @@ fn write_request(request: &Request, mut to: schema::request::Builder<'_>) {
         Request::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Request::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Request::AlterConfigs(it) => it.write(to.init_alter_configs()),
+        Request::ElectLeaders(_)
+        | Request::AlterPartitionReassignments(_)
+        | Request::ListPartitionReassignments(_)
+        | Request::UnregisterBroker(_)
+        | Request::DescribeQuorum => unreachable!("no client asks for it yet"),
         Request::Peer(it) => it.write(to.init_peer()),
     }
 }
@@ -261,6 +266,11 @@ fn write_response(response: &Response, surroundings: &Surroundings, to: schema::
         Response::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Response::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Response::AlterConfigs(it) => it.write(to.init_alter_configs()),
+        Response::ElectLeaders(_)
+        | Response::AlterPartitionReassignments(_)
+        | Response::ListPartitionReassignments(_)
+        | Response::UnregisterBroker(_)
+        | Response::DescribeQuorum(_) => unreachable!("no client asks for it yet"),
         Response::Peer(it) => peer::write_answer(it, surroundings, to.init_peer()),
     }
 }

@@ -231,9 +231,16 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "unclean.leader.election.enable",
         kind: ConfigKind::Boolean,
-        documentation: "A replica that may lack acknowledged records is never elected; no other choice exists yet.",
-        set: |_, v| if v == "false" { Ok(()) } else { Err("only \"false\" is supported".to_string()) },
-        show: |_| "false".to_string(),
+        documentation: "Rather a leader that may lack acknowledged records than none.",
+        set: |c, v| {
+            c.unclean_leader_election = match v {
+                "true" => true,
+                "false" => false,
+                _ => return Err(format!("{v:?} is neither true nor false")),
+            };
+            Ok(())
+        },
+        show: |c| c.unclean_leader_election.to_string(),
     },
 ];
 

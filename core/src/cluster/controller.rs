@@ -6,8 +6,11 @@
 use alloc::{collections::BTreeSet, format, string::String, string::ToString, vec::Vec};
 
 use super::{
+    brokers::Live,
     configs,
-    image::{Broker, Image, Topic},
+    election::{self, Rules, Wish},
+    image::{Broker, Image, Overrides, Topic},
+    index::Index,
     placement,
     record::{MetadataRecord, PartitionChange, Registration},
 };
@@ -35,6 +38,8 @@ pub struct Controller {
     pub replication_default: i16,
     /// For topic ids.
     prng: Prng,
+    /// There while this node is the controller.
+    index: Option<Index>,
 }
 
 /// Records to commit, and what to answer then.
@@ -52,7 +57,33 @@ type Refusal = (ErrorCode, String);
 impl Controller {
     /// A controller that draws its topic ids from `prng`.
     pub fn new(log_defaults: LogConfig, partitions_default: i32, replication_default: i16, prng: Prng) -> Self {
-        Self { log_defaults, partitions_default, replication_default, prng }
+        Self { log_defaults, partitions_default, replication_default, prng, index: None }
+    }
+
+    /// This node is the controller from now on, and this is all that is committed.
+    pub fn take_over(&mut self, image: &Image) {
+        self.index = Some(Index::of(image));
+    }
+
+    /// This node is not the controller any more.
+    pub fn step_down(&mut self) {
+        self.index = None;
+    }
+
+    /// Is this node the controller, and knows all that is committed?
+    pub fn is_active(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// A committed record is about to be folded into `image`.
+    pub fn follow(&mut self, image: &Image, record: &MetadataRecord) {
+        if let Some(index) = &mut self.index {
+            index.follow(image, record);
+        }
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        self.index.as_ref().expect("only the controller decides")
     }
 
     /// New topics. Each succeeds or fails by itself.
@@ -98,7 +129,7 @@ impl Controller {
             ));
         }
         let assignments = self.assignments(image, new)?;
-        let mut overrides = super::image::Overrides::new();
+        let mut overrides = Overrides::new();
         for (name, value) in &new.configs {
             let invalid = |reason| (ErrorCode::InvalidConfig, reason);
             let value = value.as_ref().ok_or_else(|| invalid(format!("{name} has no value")))?;
@@ -154,7 +185,7 @@ impl Controller {
     fn place(&mut self, image: &Image, partitions: i32, replicas: i32) -> Result<Vec<Vec<NodeId>>, Refusal> {
         check_partition_count(i64::from(partitions))?;
         let usable: Vec<_> =
-            image.brokers().filter(|(_, b)| !b.fenced).map(|(node, broker)| (node, broker.rack.clone())).collect();
+            image.brokers().filter(|(_, b)| b.is_active()).map(|(node, broker)| (node, broker.rack.clone())).collect();
         let wrong = || {
             let reason =
                 format!("a replication factor of {replicas} is not possible with {} brokers in service", usable.len());
@@ -279,7 +310,8 @@ impl Controller {
             return Err((ErrorCode::UnknownTopicOrPartition, "there is no topic of this name".to_string()));
         }
         let current = image.overrides(&of.resource);
-        let mut next = if of.replace_all { Default::default() } else { current.cloned().unwrap_or_default() };
+        let mut next: Overrides =
+            if of.replace_all { Default::default() } else { current.cloned().unwrap_or_default() };
         let mut seen = BTreeSet::new();
         for change in &of.changes {
             if !seen.insert(&change.name) {
@@ -291,6 +323,7 @@ impl Controller {
                 None => next.remove(&change.name),
             };
         }
+        let settled = self.settle_topic(image, topic, &next);
         let record = |name: &String, value: Option<&String>| MetadataRecord::ConfigChanged {
             resource: of.resource.clone(),
             name: name.clone(),
@@ -300,15 +333,24 @@ impl Controller {
         let current = current.unwrap_or(&none);
         let gone = current.keys().filter(|name| !next.contains_key(*name)).map(|name| record(name, None));
         let set = next.iter().filter(|(name, value)| current.get(*name) != Some(*value));
-        Ok(gone.chain(set.map(|(name, value)| record(name, Some(value)))).collect())
+        Ok(gone.chain(set.map(|(name, value)| record(name, Some(value)))).chain(settled).collect())
+    }
+
+    /// What other settings mean for a topic's partitions: who is eligible to lead depends on `min.insync.replicas`, and
+    /// whether anybody else may on `unclean.leader.election.enable`.
+    fn settle_topic(&self, image: &Image, topic: &TopicName, overrides: &Overrides) -> Vec<MetadataRecord> {
+        let rules = Rules::from(&configs::log_config(&self.log_defaults, Some(overrides)));
+        let Some(topic) = image.topic_named(topic) else { return Vec::new() };
+        let live = Live::now(image);
+        let change = |(p, partition)| {
+            let id = TopicPartition { topic: topic.id, partition: PartitionId(p) };
+            election::settle(id, partition, Wish::default(), &rules, |n| live.is(n))
+        };
+        (0..).zip(&topic.partitions).filter_map(change).map(MetadataRecord::PartitionChanged).collect()
     }
 
     /// A topic's settings, all or those asked for.
-    pub fn describe_topic_configs(
-        &self,
-        overrides: Option<&super::image::Overrides>,
-        names: Option<&[String]>,
-    ) -> Vec<ConfigEntry> {
+    pub fn describe_topic_configs(&self, overrides: Option<&Overrides>, names: Option<&[String]>) -> Vec<ConfigEntry> {
         configs::describe(&self.log_defaults, overrides, names)
     }
 
@@ -367,7 +409,7 @@ fn check_replicas(image: &Image, nodes: &[NodeId], width: usize) -> Result<(), R
     }
     match nodes.iter().find(|node| image.broker(**node).is_none()) {
         Some(node) => wrong(format!("there is no broker {node}")),
-        None if nodes.iter().all(|n| image.broker(*n).is_some_and(|b| b.fenced)) => {
+        None if !nodes.iter().any(|n| image.broker(*n).is_some_and(Broker::is_active)) => {
             wrong("none of the brokers is in service".to_string())
         }
         None => Ok(()),

@@ -4,13 +4,20 @@
 //! metadata log; once committed, [`Image::apply`] folds each one and cannot fail. A restart folds the log from its
 //! start, so there is no second way in which the image can come about.
 
+#[cfg(test)]
+mod bench;
 pub mod configs;
+mod brokers;
 mod controller;
+mod election;
 mod image;
+mod index;
+mod partitions;
 mod placement;
 mod record;
 mod record_codec;
 
+pub use brokers::{Registrar, Round};
 pub use controller::{Controller, Decision};
 pub use image::{Broker, Image, Overrides, Partition, Topic};
 pub use record::{MetadataRecord, PartitionChange, Registration};

@@ -59,6 +59,8 @@ pub struct LogConfig {
     pub timestamp_after_max: Option<Duration>,
     /// `min.insync.replicas`
     pub min_insync_replicas: u32,
+    /// `unclean.leader.election.enable`
+    pub unclean_leader_election: bool,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Duration,
 }
@@ -84,6 +86,7 @@ impl Default for LogConfig {
             timestamp_before_max: None,
             timestamp_after_max: Some(Duration::from_secs(3600)),
             min_insync_replicas: 1,
+            unclean_leader_election: false,
             producer_expiration: Duration::from_secs(24 * 3600),
         }
     }

@@ -5,12 +5,14 @@
 //! Field names and meanings are Kafka's, in which the newest version of a request contains the older ones.
 
 mod admin;
+mod cluster;
 mod data;
 mod error;
 mod peer;
 mod refuse;
 
 pub use admin::*;
+pub use cluster::*;
 pub use data::*;
 pub use error::ErrorCode;
 pub use peer::*;
@@ -48,8 +50,36 @@ pub enum Request {
     DescribeConfigs(DescribeConfigsRequest),
     /// Settings as they should be (KIP-339).
     AlterConfigs(AlterConfigsRequest),
+    /// Leaders, where there are none or others than preferred (KIP-460).
+    ElectLeaders(ElectLeadersRequest),
+    /// Other replicas for partitions (KIP-455).
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    /// Partitions on their way to other replicas (KIP-455).
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
+    /// A broker that is not coming back.
+    UnregisterBroker(UnregisterBrokerRequest),
+    /// The metadata quorum (KIP-595).
+    DescribeQuorum,
     /// What only another node asks.
     Peer(PeerRequest),
+}
+
+impl Request {
+    /// Is it the controller that answers this, whichever node is asked?
+    pub fn is_for_controller(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateTopics(_)
+                | Self::DeleteTopics(_)
+                | Self::CreatePartitions(_)
+                | Self::AlterConfigs(_)
+                | Self::ElectLeaders(_)
+                | Self::AlterPartitionReassignments(_)
+                | Self::ListPartitionReassignments(_)
+                | Self::UnregisterBroker(_)
+                | Self::DescribeQuorum
+        )
+    }
 }
 
 /// What a node answers; the variant is that of the request.
@@ -85,6 +115,16 @@ pub enum Response {
     DescribeConfigs(DescribeConfigsResponse),
     /// To [`Request::AlterConfigs`].
     AlterConfigs(AlterConfigsResponse),
+    /// To [`Request::ElectLeaders`].
+    ElectLeaders(ElectLeadersResponse),
+    /// To [`Request::AlterPartitionReassignments`].
+    AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    /// To [`Request::ListPartitionReassignments`].
+    ListPartitionReassignments(ListPartitionReassignmentsResponse),
+    /// To [`Request::UnregisterBroker`].
+    UnregisterBroker(UnregisterBrokerResponse),
+    /// To [`Request::DescribeQuorum`].
+    DescribeQuorum(DescribeQuorumResponse),
     /// To [`Request::Peer`].
     Peer(PeerResponse),
 }

@@ -95,6 +95,28 @@ impl Request {
                     |of: &AlterConfigsResource| AlteredConfigs { resource: of.resource.clone(), error, message: None };
                 Response::AlterConfigs(AlterConfigsResponse { resources: r.resources.iter().map(failed).collect() })
             }
+            Self::ElectLeaders(_) => Response::ElectLeaders(ElectLeadersResponse { error, partitions: Vec::new() }),
+            Self::AlterPartitionReassignments(_) => {
+                let (message, partitions) = (None, Vec::new());
+                Response::AlterPartitionReassignments(AlterPartitionReassignmentsResponse {
+                    error,
+                    message,
+                    partitions,
+                })
+            }
+            Self::ListPartitionReassignments(_) => {
+                let partitions = Vec::new();
+                Response::ListPartitionReassignments(ListPartitionReassignmentsResponse { error, partitions })
+            }
+            Self::UnregisterBroker(_) => Response::UnregisterBroker(UnregisterBrokerResponse { error, message: None }),
+            Self::DescribeQuorum => Response::DescribeQuorum(DescribeQuorumResponse {
+                error,
+                leader: None,
+                epoch: LeaderEpoch::NONE,
+                high_watermark: Offset::NONE,
+                voters: Vec::new(),
+                observers: Vec::new(),
+            }),
             Self::Peer(r) => Response::Peer(r.refuse(error)),
         }
     }

@@ -209,6 +209,11 @@ impl Node {
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)
             | Request::AlterConfigs(_) => self.decide_or_forward(id, request),
+            Request::ElectLeaders(_)
+            | Request::AlterPartitionReassignments(_)
+            | Request::ListPartitionReassignments(_)
+            | Request::UnregisterBroker(_)
+            | Request::DescribeQuorum => self.respond(id, request.refuse(ErrorCode::UnsupportedVersion)),
             Request::Peer(_) => unreachable!("peers are served above"),
         }
     }
