@@ -149,9 +149,12 @@ impl Worker {
             Some(Order::Checkpoint) => {
                 if std::mem::take(&mut self.is_changed)
                     && let Some(dir) = &mut self.dir
-                    && dir.checkpoint().is_err()
                 {
-                    self.is_changed = true;
+                    let done = dir.checkpoint();
+                    self.is_changed = done != Ok(false);
+                    if done == Ok(true) {
+                        self.orders.push_back(Order::Checkpoint);
+                    }
                 }
             }
             Some(Order::Close) => {

@@ -21,8 +21,9 @@ use super::{
     meta_properties::{self, MetaError},
     names,
     place::Place,
-    recovery::{self, Opening, Points, Progress},
+    recovery::{self, Found, Opening, Points, Progress},
     retention,
+    settle::Settlement,
     store::Log,
 };
 use crate::{
@@ -33,8 +34,10 @@ use crate::{
     time::Timestamp,
 };
 
-/// Logs for which one call of [`LogDir::checkpoint`] vouches at most: each costs a few syncs.
-const CHECKPOINT_LOGS_MAX: usize = 16;
+/// Logs for which one call of [`LogDir::checkpoint`] vouches at most: appends wait meanwhile.
+const CHECKPOINT_LOGS_MAX: usize = 32;
+/// Files of closed logs that are gathered before they are synced: many share the waits, and each is held open.
+const CLOSING_FILES_MAX: usize = 2048;
 
 /// All logs of one data directory.
 pub struct LogDir<D: Disk> {
@@ -54,7 +57,10 @@ pub struct LogDir<D: Disk> {
     checkpoint_next: LogId,
     /// What the checkpoint files say, so that they are only written when that changes.
     written: [OffsetCheckpoint; 4],
-    /// Folders whose logs were closed in order.
+    /// What logs that were closed have yet to have synced, and their recovery points, log starts and high watermarks.
+    closing: Settlement<D>,
+    closing_points: Vec<(String, [Offset; 3])>,
+    /// Folders whose logs were closed in order, and are on the disk.
     closed: BTreeSet<String>,
     /// Folders whose logs were opened.
     touched: BTreeSet<String>,
@@ -116,11 +122,21 @@ pub struct SyncTicket<D: Disk> {
 impl<D: Disk> SyncTicket<D> {
     /// Syncs. Once: after an error nothing that the ticket covers may be trusted.
     pub fn run(&self, disk: &D) -> Result<(), DiskError> {
-        let once = || {
-            self.files.iter().try_for_each(|file| disk.sync(file))?;
-            self.dirs.iter().try_for_each(|dir| disk.sync_dir(dir))
-        };
+        let once = || disk.sync_all(&self.files, &self.dirs);
         if mutant!(X81) { once().or_else(|_| once()) } else { once() }
+    }
+
+    /// Syncs for many logs at once, which takes less time than for one after another. The outcome is that of each.
+    pub fn run_all<'a>(tickets: impl Iterator<Item = &'a Self>, disk: &D) -> Result<(), DiskError>
+    where
+        D: 'a,
+    {
+        let (mut files, mut dirs) = (Vec::new(), BTreeSet::new());
+        for ticket in tickets {
+            files.extend(ticket.files.iter().cloned());
+            dirs.extend(ticket.dirs.iter().cloned());
+        }
+        disk.sync_all(&files, &dirs.into_iter().collect::<Vec<_>>())
     }
 
     /// Everything below is durable once it has succeeded.
@@ -203,6 +219,8 @@ impl<D: Disk> LogDir<D> {
             cleanings: BTreeMap::new(),
             checkpoint_next: LogId(0),
             written,
+            closing: Settlement::new(),
+            closing_points: Vec::new(),
             closed: BTreeSet::new(),
             touched: BTreeSet::new(),
             failed: None,
@@ -311,9 +329,10 @@ impl<D: Disk> LogDir<D> {
         self.note_failure(result)
     }
 
-    /// Moves recovery points up to what is durable and writes the checkpoints, as far as anything has changed.
-    /// A few logs at a time; to be called every few seconds.
-    pub fn checkpoint(&mut self) -> Result<(), LogError> {
+    /// Moves recovery points up to what is durable and writes the checkpoints, as far as anything has changed. Does a
+    /// part of it and says whether there is more: then it is to be called again, after whatever waits. A round of it
+    /// is to be begun every few seconds.
+    pub fn checkpoint(&mut self) -> Result<bool, LogError> {
         if let Some(error) = &self.failed {
             return Err(LogError::Offline(error.clone()));
         }
@@ -326,6 +345,7 @@ impl<D: Disk> LogDir<D> {
         if let Some(error) = self.failed {
             return Err(LogError::Offline(error));
         }
+        self.settle_closing()?;
         self.note_points();
         self.write_checkpoints()?;
         let mut clean = true;
@@ -445,20 +465,33 @@ impl<D: Disk> LogDir<D> {
             }
             Job::Close => {
                 self.save_log_start(log)?;
-                let open = self.log(log)?;
-                open.close()?;
-                let dir = open.at.dir.clone();
-                // This log's only: a directory of ten thousand closes them all one after another.
-                let points = [open.recovery_point, open.log_start, open.high_watermark];
-                let checkpoints = [&mut self.recovery_points, &mut self.log_starts, &mut self.high_watermarks];
-                checkpoints.into_iter().zip(points).for_each(|(checkpoint, point)| set(checkpoint, &dir, point));
+                let mut closing = core::mem::replace(&mut self.closing, Settlement::new());
+                let prepared = self.log(log).and_then(|open| open.prepare_to_close(&mut closing).map(|()| open));
+                let noted = prepared.map(|open| (open.at.dir.clone(), [open.end, open.log_start, open.high_watermark]));
+                self.closing = closing;
+                self.closing_points.push(noted?);
                 self.logs.remove(&log);
                 self.cleanings.remove(&log);
-                self.closed.insert(dir);
+                if self.closing.len() >= CLOSING_FILES_MAX {
+                    self.settle_closing()?;
+                }
                 Ok(JobOutcome::Done)
             }
             Job::Delete => self.delete(log),
         }
+    }
+
+    /// Makes what was closed durable. From here on it counts as closed.
+    fn settle_closing(&mut self) -> Result<(), LogError> {
+        // Where this fails, they are recovered at the next start.
+        let closed = core::mem::take(&mut self.closing_points);
+        self.closing.settle(&self.disk)?;
+        for (dir, points) in closed {
+            let checkpoints = [&mut self.recovery_points, &mut self.log_starts, &mut self.high_watermarks];
+            checkpoints.into_iter().zip(points).for_each(|(checkpoint, point)| set(checkpoint, &dir, point));
+            self.closed.insert(dir);
+        }
+        Ok(())
     }
 
     /// Begins a round of cleaning, if there is something to clean.
@@ -528,27 +561,31 @@ impl<D: Disk> LogDir<D> {
         wall: Timestamp,
     ) -> Result<(), LogError> {
         assert!(!self.logs.contains_key(&log), "log {log} is open already");
+        // It may be one of those that were just closed.
+        self.settle_closing()?;
         let at = Place { disk: self.disk.clone(), dir, suffix: "" };
-        let exists = match self.disk.list(&at.dir) {
-            Ok(_) => true,
-            Err(DiskError::NotFound { .. }) => false,
+        let mut names = match self.disk.list(&at.dir) {
+            Ok(names) => Some(names),
+            Err(DiskError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let owner = if exists { recovery::owner(&at, topic_id)? } else { None };
+        let mut owner = if names.is_some() { recovery::owner(&at, topic_id)? } else { None };
         if let Some(owner) = owner.filter(|&owner| owner != topic_id) {
             self.forget(&at.dir)?;
             let aside = names::doomed_dir(&at.dir, owner, names::STRAY_DIR);
             self.disk.rename(&at.dir, &aside)?;
             self.disk.sync_dir("").map_err(LogError::Offline)?;
         }
-        let fresh = !exists || owner.is_some_and(|owner| owner != topic_id);
+        if owner.is_some_and(|owner| owner != topic_id) {
+            (names, owner) = (None, None);
+        }
         let points = Points {
             recovery: self.recovery_points.0.get(&at.dir).copied(),
             log_start: self.log_starts.0.get(&at.dir).copied(),
             high_watermark: self.high_watermarks.0.get(&at.dir).copied(),
             clean: self.closed.remove(&at.dir) || (self.clean && !self.touched.contains(&at.dir)),
         };
-        if fresh {
+        if names.is_none() {
             if let Some(recovery) = points.recovery.filter(|&r| r > points.log_start.unwrap_or(Offset::ZERO)) {
                 let reason = alloc::format!("the folder is gone, though everything up to offset {recovery} was synced");
                 return Err(LogError::Corrupt { file: at.dir, position: 0, reason });
@@ -556,7 +593,8 @@ impl<D: Disk> LogDir<D> {
             self.disk.create_dir(&at.dir)?;
         }
         self.touched.insert(at.dir.clone());
-        let opening = Opening::begin(at, topic_id, config, wall, points)?;
+        let found = Found { names: names.unwrap_or_default(), owned: owner.is_some() };
+        let opening = Opening::begin(at, found, topic_id, config, wall, points)?;
         self.logs.insert(log, Slot::Opening(opening));
         Ok(())
     }
@@ -640,24 +678,43 @@ impl<D: Disk> LogDir<D> {
         self.write_checkpoints()
     }
 
-    fn checkpoint_some(&mut self) -> Result<(), LogError> {
-        let next = self.checkpoint_next;
+    fn checkpoint_some(&mut self) -> Result<bool, LogError> {
         let wants = |(id, slot): (&LogId, &Slot<D>)| match slot {
             Slot::Open(open) if open.wants_checkpoint() => Some(*id),
             _ => None,
         };
-        let mut due: Vec<LogId> = self.logs.range(next..).filter_map(wants).take(CHECKPOINT_LOGS_MAX).collect();
-        let left = CHECKPOINT_LOGS_MAX - due.len();
-        due.extend(self.logs.range(..next).filter_map(wants).take(left));
-        for &id in &due {
+        let due: Vec<LogId> =
+            self.logs.range(self.checkpoint_next..).filter_map(wants).take(CHECKPOINT_LOGS_MAX).collect();
+        self.vouch(&due)?;
+        let has_more = due.len() == CHECKPOINT_LOGS_MAX;
+        self.checkpoint_next = due.last().filter(|_| has_more).map_or(LogId(0), |last| LogId(last.0 + 1));
+        if !has_more {
+            self.note_points();
+            self.write_checkpoints()?;
+        }
+        Ok(has_more)
+    }
+
+    /// Moves the recovery points of these logs up to what is durable.
+    fn vouch(&mut self, logs: &[LogId]) -> Result<(), LogError> {
+        for &id in logs {
             self.save_log_start(id)?;
-            self.log(id)?.vouch()?;
         }
-        if let Some(&last) = due.last() {
-            self.checkpoint_next = LogId(last.0 + 1);
+        let mut settlement = Settlement::new();
+        let mut ready = Vec::with_capacity(logs.len());
+        let mut prepared = Ok(());
+        for &id in logs {
+            prepared = self.log(id).and_then(|open| open.prepare_to_vouch(&mut settlement));
+            if prepared.is_err() {
+                break;
+            }
+            ready.push(id);
         }
-        self.note_points();
-        self.write_checkpoints()
+        settlement.settle(&self.disk)?;
+        for id in ready {
+            self.log(id)?.vouched();
+        }
+        prepared
     }
 
     /// Takes the points of the open logs over into the checkpoints.

@@ -41,6 +41,12 @@ pub trait Disk: Clone {
     fn create_dir(&self, path: &str) -> Result<(), DiskError>;
     /// Makes creations, renames and removals inside the folder durable. The data directory itself is `""`.
     fn sync_dir(&self, path: &str) -> Result<(), DiskError>;
+    /// [`Disk::sync`] for each of `files` and [`Disk::sync_dir`] for each of `dirs`, in any order. A disk that can have
+    /// several syncs under way may take less time for all than for one after another.
+    fn sync_all(&self, files: &[Self::File], dirs: &[String]) -> Result<(), DiskError> {
+        files.iter().try_for_each(|file| self.sync(file))?;
+        dirs.iter().try_for_each(|dir| self.sync_dir(dir))
+    }
     /// Renames a file or folder; a file in the way is replaced at once.
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
     /// Removes a file.

@@ -22,6 +22,7 @@ mod dir_state;
 mod names;
 mod place;
 pub mod checkpoint;
+mod settle;
 mod epochs;
 pub mod meta_properties;
 mod sparse_index;

@@ -65,6 +65,14 @@ impl Points {
     }
 }
 
+/// What is in the folder of a log.
+pub(crate) struct Found {
+    /// Files.
+    pub(crate) names: Vec<String>,
+    /// Does it say whose it is?
+    pub(crate) owned: bool,
+}
+
 /// A log being opened.
 pub(crate) struct Opening<D: Disk> {
     log: Log<D>,
@@ -101,21 +109,25 @@ impl<D: Disk> Opening<D> {
     /// Looks at the folder, which must be there, and gets ready to scan.
     pub(crate) fn begin(
         at: Place<D>,
+        found: Found,
         topic_id: TopicId,
         config: LogConfig,
         wall: Timestamp,
         points: Points,
     ) -> Result<Self, LogError> {
-        finish_swaps(&at, &config, wall)?;
+        let mut names = found.names;
+        if finish_swaps(&at, &names, &config, wall)? {
+            names = at.disk.list(&at.dir)?;
+        }
         let mut log = Log::empty(at, topic_id, config);
-        if owner(&log.at, topic_id)?.is_none() {
+        if !found.owned {
             let file = write_owner(&log.at, topic_id)?;
             log.unsynced_files.push(file);
             log.names_dirty = true;
             log.root_dirty = true;
         }
         let mut bases = Vec::new();
-        for name in log.at.disk.list(&log.at.dir)? {
+        for name in names {
             let path = log.at.inside(&name);
             match names::parse_segment(&name) {
                 Some((base, names::LOG)) => bases.push(base),
@@ -183,9 +195,14 @@ impl<D: Disk> Opening<D> {
         let log = &mut self.log;
         let segment = log.segments.last_mut().expect("there is a segment");
         let size = segment.size;
-        let start = segment.checked_start(&log.at, Offset(i64::MAX))?;
-        segment.rewind(&log.at, start)?;
-        log.end = note_headers(segment, &log.at, &log.config, size)?.unwrap_or(segment.base);
+        if size == 0 {
+            segment.forget_indexes(&log.at)?;
+            log.end = segment.base;
+        } else {
+            let start = segment.checked_start(&log.at, Offset(i64::MAX))?;
+            segment.resume(&log.at, start)?;
+            log.end = note_headers(segment, &log.at, &log.config, size)?.unwrap_or(segment.base);
+        }
         log.producers = producers_at(log, log.end)?;
         Ok(())
     }
@@ -200,9 +217,15 @@ impl<D: Disk> Opening<D> {
         self.waiting = log.segments.split_off(first + 1).into();
         let segment = log.segments.last_mut().expect("there is a segment");
         let size = segment.size;
-        let start = segment.checked_start(&log.at, Offset(recovery_point.0 - 1))?;
-        segment.rewind(&log.at, start)?;
-        self.report.rebuilt_indexes += 1;
+        let start = if size == 0 {
+            segment.forget_indexes(&log.at)?;
+            Start { position: 0, entries: 0, offset: segment.base }
+        } else {
+            let start = segment.checked_start(&log.at, Offset(recovery_point.0 - 1))?;
+            segment.rewind(&log.at, start)?;
+            self.report.rebuilt_indexes += 1;
+            start
+        };
         log.end = start.offset;
         // The file has them still; once the recovery point is past them it must not.
         log.epochs_dirty |= log.epochs.truncate_end(start.offset);
@@ -274,6 +297,7 @@ impl<D: Disk> Opening<D> {
             }
             if header.base_offset >= self.producers_from {
                 remember(&mut log.producers, header);
+                log.since_snapshot += batch.size() as u64;
             }
             log.end = header.next_offset();
             if walk.position() - position >= budget {
@@ -486,6 +510,7 @@ fn load_epochs<D: Disk>(log: &mut Log<D>, vouched: bool) -> Result<(), LogError>
 /// Unreadable ones are removed.
 fn nearest_snapshot<D: Disk>(log: &mut Log<D>, offset: Offset) -> Result<(ProducerTable, Offset), LogError> {
     let first = log.segments[0].base;
+    log.since_snapshot = 0;
     for candidate in log.snapshots.clone().into_iter().rev().filter(|&s| s <= offset) {
         let path = log.at.segment(candidate, names::SNAPSHOT);
         match checkpoint::read(&log.at.disk, &path)?.map(|bytes| snapshot::decode(&bytes)) {
@@ -522,6 +547,7 @@ fn replay<D: Disk>(log: &mut Log<D>, from: Offset, to: Start) -> Result<(), LogE
             plausible(segment.base, &header, position, &path)?;
             if header.base_offset >= from {
                 remember(&mut log.producers, &header);
+                log.since_snapshot += walk.position() - position;
             }
         }
     }

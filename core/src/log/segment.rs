@@ -14,6 +14,7 @@ use super::{
     names::{INDEX, LOG, TIME_INDEX, TXN_INDEX},
     offset_index::OffsetEntry,
     place::Place,
+    settle::Settlement,
     sparse_index::SparseIndex,
     time_index::TimeEntry,
     walk::{Walk, WalkError},
@@ -233,12 +234,16 @@ impl<D: Disk> Segment<D> {
         self.dirty = true;
     }
 
-    /// Syncs the indexes.
-    pub(crate) fn sync_indexes(&mut self, at: &Place<D>) -> Result<(), LogError> {
+    /// Is there anything in it that was not synced?
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty || self.offsets.is_dirty() || self.times.is_dirty()
+    }
+
+    /// Has the indexes synced with all else.
+    pub(crate) fn settle_indexes(&mut self, settlement: &mut Settlement<D>) {
         for file in [self.offsets.take_dirty(), self.times.take_dirty()].into_iter().flatten() {
-            at.disk.sync(&file).map_err(LogError::Offline)?;
+            settlement.file(file);
         }
-        Ok(())
     }
 
     /// A place from which reading on will meet the batch that holds `offset`: the start of some batch, unless
@@ -280,6 +285,27 @@ impl<D: Disk> Segment<D> {
         let base = self.base;
         let (times, _) = self.times.last_where(at, |entry| entry.offset(base) < start.offset)?;
         self.times.truncate(at, base, times)?;
+        self.go_on_from(at, start)
+    }
+
+    /// As [`Segment::rewind`], but with the indexes left whole where `start` is the newest batch that they name: what
+    /// follows was noted before they were last written.
+    pub(crate) fn resume(&mut self, at: &Place<D>, start: Start) -> Result<(), DiskError> {
+        self.open_indexes(at)?;
+        if start.entries < self.offsets.len() { self.rewind(at, start) } else { self.go_on_from(at, start) }
+    }
+
+    /// The segment was found empty: whatever its indexes hold is of bytes that are gone.
+    pub(crate) fn forget_indexes(&mut self, at: &Place<D>) -> Result<(), DiskError> {
+        for extension in [INDEX, TIME_INDEX, TXN_INDEX] {
+            at.remove(&at.segment(self.base, extension))?;
+        }
+        self.largest_known = true;
+        Ok(())
+    }
+
+    fn go_on_from(&mut self, at: &Place<D>, start: Start) -> Result<(), DiskError> {
+        let base = self.base;
         self.largest = self.times.last().map(|entry| (entry.timestamp, entry.offset(base)));
         self.largest_known = true;
         self.first_timestamp = None;

@@ -117,6 +117,11 @@ impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
         }
     }
 
+    /// Are there entries that were not synced?
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty || !self.tail.is_empty()
+    }
+
     /// The file, if it holds writes that were not synced; from here on they count as synced.
     pub(crate) fn take_dirty(&mut self) -> Option<D::File> {
         core::mem::take(&mut self.dirty).then(|| self.file.clone()).flatten()

@@ -13,8 +13,8 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, checkpoint, names, place::Place, recovery,
-    segment::Segment, snapshot, walk::Walk,
+    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, names, place::Place, recovery, segment::Segment,
+    settle::Settlement, snapshot, walk::Walk,
 };
 use crate::{
     ids::TopicId,
@@ -26,7 +26,7 @@ use crate::{
 
 /// Bytes appended after which a checkpoint also writes a snapshot of the producers, so that recovery need not
 /// read a whole segment to know them.
-const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
+const SNAPSHOT_INTERVAL_BYTES: u64 = 1 << 20;
 
 /// One open log.
 pub(crate) struct Log<D: Disk> {
@@ -58,7 +58,8 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) unsynced_files: Vec<D::File>,
     /// Snapshot files not yet synced.
     unsynced_snapshots: Vec<Offset>,
-    since_snapshot: u64,
+    /// Bytes of batches behind the newest snapshot.
+    pub(crate) since_snapshot: u64,
     /// Counts truncations: a sync begun before one says nothing about what was written after it.
     pub(crate) generation: u64,
     /// A failed append left bytes behind the end that could not be cut off yet.
@@ -321,12 +322,7 @@ impl<D: Disk> Log<D> {
     /// Syncs everything written so far.
     pub(crate) fn sync_all(&mut self) -> Result<(), LogError> {
         let unsynced = self.begin_sync();
-        for file in &unsynced.files {
-            self.at.disk.sync(file).map_err(LogError::Offline)?;
-        }
-        for dir in &unsynced.dirs {
-            self.at.disk.sync_dir(dir).map_err(LogError::Offline)?;
-        }
+        self.at.disk.sync_all(&unsynced.files, &unsynced.dirs).map_err(LogError::Offline)?;
         self.synced(unsynced.end, unsynced.generation);
         Ok(())
     }
@@ -339,8 +335,18 @@ impl<D: Disk> Log<D> {
     /// Writes and syncs all that is derived from the durable part of the log, then moves the recovery point up to
     /// its end. The caller writes the checkpoint file.
     pub(crate) fn vouch(&mut self) -> Result<(), LogError> {
+        let mut settlement = Settlement::new();
+        let prepared = self.prepare_to_vouch(&mut settlement);
+        settlement.settle(&self.at.disk)?;
+        prepared?;
+        self.vouched();
+        Ok(())
+    }
+
+    /// Writes all that is derived from the durable part of the log. Once it is settled, the log can be
+    /// [vouched](Log::vouched) for. What an error leaves behind must be settled all the same.
+    pub(crate) fn prepare_to_vouch(&mut self, settlement: &mut Settlement<D>) -> Result<(), LogError> {
         if mutant!(X85) {
-            self.recovery_point = self.end;
             self.durable_end = self.end;
             return Ok(());
         }
@@ -348,29 +354,32 @@ impl<D: Disk> Log<D> {
         let from = self.segment_of(Offset((self.recovery_point.0 - 1).max(0)));
         for segment in &mut self.segments[from..] {
             segment.flush_indexes(&self.at, true)?;
-            segment.sync_indexes(&self.at)?;
+            segment.settle_indexes(settlement);
         }
         if self.since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
             self.write_snapshot(self.end)?;
             self.drop_stray_snapshots()?;
         }
-        for offset in core::mem::take(&mut self.unsynced_snapshots) {
+        self.take_dirty_dirs().into_iter().for_each(|dir| settlement.dir(dir));
+        for &offset in &self.unsynced_snapshots {
             match self.at.disk.open(&self.at.segment(offset, names::SNAPSHOT), super::OpenMode::Existing) {
-                Ok(file) => self.at.disk.sync(&file).map_err(LogError::Offline)?,
+                Ok(file) => settlement.file(file),
                 Err(DiskError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         if self.epochs_dirty {
-            checkpoint::replace(&self.at.disk, &self.at.dir, names::EPOCHS, self.epochs.to_text().as_bytes())?;
-            self.epochs_dirty = false;
+            settlement.replace(&self.at.disk, &self.at.dir, names::EPOCHS, self.epochs.to_text().as_bytes())?;
         }
-        for dir in self.take_dirty_dirs() {
-            self.at.disk.sync_dir(&dir).map_err(LogError::Offline)?;
-        }
+        Ok(())
+    }
+
+    /// What [`Log::prepare_to_vouch`] wrote is settled.
+    pub(crate) fn vouched(&mut self) {
+        self.unsynced_snapshots.clear();
+        self.epochs_dirty = false;
         self.recovery_point = self.durable_end;
         self.check();
-        Ok(())
     }
 
     /// Of the snapshots that are not at a segment's base only the newest two are of use.
@@ -519,18 +528,39 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Syncs everything, derived files included, with a snapshot at the end.
-    pub(crate) fn close(&mut self) -> Result<(), LogError> {
+    /// Writes everything, derived files included, with a snapshot at the end. Once it is settled, the whole log is
+    /// durable. A log that is as it was found costs nothing.
+    pub(crate) fn prepare_to_close(&mut self, settlement: &mut Settlement<D>) -> Result<(), LogError> {
         if self.cut_pending {
             self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
+            self.cut_pending = false;
+        }
+        // Of a log that never held a record no more than that is to be kept.
+        let empty = self.end == Offset::ZERO && self.snapshots.is_empty();
+        if empty || self.is_settled() {
+            return Ok(());
         }
         self.segments.last_mut().expect("a log has a segment").seal(&self.at)?;
         if self.snapshots.last() != Some(&self.end) {
             self.write_snapshot(self.end)?;
         }
-        self.sync_all()?;
+        // Perhaps the indexes were made only now.
         self.names_dirty = true;
-        self.vouch()
+        let unsynced = self.begin_sync();
+        unsynced.files.into_iter().for_each(|file| settlement.file(file));
+        unsynced.dirs.into_iter().for_each(|dir| settlement.dir(dir));
+        self.prepare_to_vouch(settlement)
+    }
+
+    /// Is everything on the disk, with a snapshot at the end?
+    fn is_settled(&self) -> bool {
+        let is_written = |segment: &Segment<D>| !segment.is_dirty();
+        self.recovery_point == self.end
+            && self.snapshots.last() == Some(&self.end)
+            && !(self.names_dirty || self.root_dirty || self.epochs_dirty)
+            && self.unsynced_files.is_empty()
+            && self.unsynced_snapshots.is_empty()
+            && self.segments.last().is_some_and(is_written)
     }
 }
 

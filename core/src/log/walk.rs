@@ -15,7 +15,9 @@ pub(crate) struct Walk<'a, D: Disk> {
     end: u64,
     buffer: Bytes,
     buffer_at: u64,
+    /// How much the next read takes.
     chunk: usize,
+    chunk_max: usize,
 }
 
 /// Why the walk ended early.
@@ -44,20 +46,24 @@ impl WalkError {
     }
 }
 
-/// Read ahead when only headers are looked at.
-const HEADER_CHUNK: usize = 64 << 10;
-/// Read ahead when whole batches are.
+/// The first read when only headers are looked at, and each after batches so large that little of what was read ahead
+/// was of use.
+const HEADER_CHUNK_MIN: usize = 4 << 10;
+/// Read ahead when only headers are looked at and they are close together.
+const HEADER_CHUNK_MAX: usize = 64 << 10;
+/// Read ahead when whole batches are looked at.
 const BATCH_CHUNK: usize = 1 << 20;
 
 impl<'a, D: Disk> Walk<'a, D> {
     /// A walk over the headers in `[at, end)`.
     pub(crate) fn headers(disk: &'a D, file: &'a D::File, at: u64, end: u64) -> Self {
-        Self { disk, file, at, end, buffer: Bytes::new(), buffer_at: 0, chunk: HEADER_CHUNK }
+        let (chunk, chunk_max) = (HEADER_CHUNK_MIN, HEADER_CHUNK_MAX);
+        Self { disk, file, at, end, buffer: Bytes::new(), buffer_at: 0, chunk, chunk_max }
     }
 
     /// A walk over the batches in `[at, end)`.
     pub(crate) fn batches(disk: &'a D, file: &'a D::File, at: u64, end: u64) -> Self {
-        Self { chunk: BATCH_CHUNK, ..Self::headers(disk, file, at, end) }
+        Self { chunk: BATCH_CHUNK, chunk_max: BATCH_CHUNK, ..Self::headers(disk, file, at, end) }
     }
 
     /// Where the next batch begins, or the walk stopped.
@@ -100,6 +106,11 @@ impl<'a, D: Disk> Walk<'a, D> {
         let have = self.buffer_at + self.buffer.len() as u64;
         let held = self.at >= self.buffer_at && (self.at + len as u64 <= have || have >= self.end);
         if !held {
+            if self.chunk_max == HEADER_CHUNK_MAX {
+                // Batches that follow closely are read together, of those that reach far only the headers.
+                let reads_on = self.at < have + HEADER_BYTES as u64 && !self.buffer.is_empty();
+                self.chunk = if reads_on { (self.chunk * 4).min(self.chunk_max) } else { HEADER_CHUNK_MIN };
+            }
             let want = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(self.chunk.max(len));
             self.buffer = self.disk.read_at(self.file, self.at, want).map_err(WalkError::Disk)?;
             self.buffer_at = self.at;

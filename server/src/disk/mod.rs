@@ -17,7 +17,11 @@ use std::{
     fs::{self, File},
     io::{self, IoSlice},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use bytes::Bytes;
@@ -140,6 +144,11 @@ impl Disk for FileDisk {
             .map_err(|error| disk_error("sync folder", path, &error))
     }
 
+    fn sync_all(&self, files: &[FileHandle], dirs: &[String]) -> Result<(), DiskError> {
+        at_once(files, |file| self.sync(file))?;
+        at_once(dirs, |dir| self.sync_dir(dir))
+    }
+
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.inner.descriptors.rename(from, to)
     }
@@ -157,6 +166,30 @@ impl Disk for FileDisk {
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
         list(&self.path(path), path.is_empty()).map_err(|error| disk_error("list", path, &error))
     }
+}
+
+/// Syncs many things from a few threads: the file system lets syncs that wait at the same time share one commit of its
+/// journal, where one after another each pays for its own.
+fn at_once<T: Sync>(all: &[T], sync: impl Fn(&T) -> Result<(), DiskError> + Sync) -> Result<(), DiskError> {
+    let threads = (all.len() / SYNCS_PER_THREAD_MIN).min(SYNC_THREADS_MAX);
+    if threads < 2 {
+        return all.iter().try_for_each(sync);
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            sync(one)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        // Without helpers the work is done all the same.
+        let help = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads).filter_map(help).collect();
+        let mine = work();
+        let theirs = helpers.into_iter().map(|helper| helper.join().expect("a sync does not panic"));
+        theirs.fold(mine, Result::and)
+    })
 }
 
 fn list(folder: &Path, is_root: bool) -> io::Result<Vec<String>> {
@@ -205,6 +238,10 @@ pub(crate) fn disk_error(operation: &'static str, path: &str, error: &io::Error)
 
 /// Reads up to this size are taken at their word.
 const READ_UNCHECKED_BYTES_MAX: usize = 64 << 10;
+/// Threads that sync many files at once.
+const SYNC_THREADS_MAX: usize = 16;
+/// A thread more pays for itself from so many on.
+const SYNCS_PER_THREAD_MIN: usize = 4;
 /// `IOV_MAX` of Linux.
 const SLICES_PER_CALL_MAX: usize = 1024;
 

@@ -57,7 +57,9 @@ pub struct Driver<E: Env, D: Disk> {
     orders: Vec<Order<D>>,
     append_bytes_in_flight: usize,
     jobs_in_flight: usize,
+    /// Was anything appended since the last checkpoint was ordered, and how much?
     is_changed: bool,
+    bytes_since_checkpoint: u64,
     end: Option<End>,
     metrics: Arc<Metrics>,
 }
@@ -114,6 +116,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             append_bytes_in_flight: 0,
             jobs_in_flight: 0,
             is_changed: false,
+            bytes_since_checkpoint: 0,
             end: None,
             metrics,
         };
@@ -152,8 +155,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     self.handle(Input::StopRequested);
                 }
                 () = &mut checkpoint => {
-                    if std::mem::take(&mut self.is_changed) {
-                        self.orders.push(Order::Checkpoint);
+                    if self.is_changed {
+                        self.checkpoint();
                     }
                     checkpoint.set(env.sleep(CHECKPOINT_INTERVAL));
                 }
@@ -198,6 +201,12 @@ impl<E: Env, D: Disk> Driver<E, D> {
         }
     }
 
+    fn checkpoint(&mut self) {
+        self.is_changed = false;
+        self.bytes_since_checkpoint = 0;
+        self.orders.push(Order::Checkpoint);
+    }
+
     fn note_disk(&self, outcome: &Result<JobOutcome, LogError>) {
         match outcome {
             Ok(JobOutcome::Appended { .. }) if self.metrics.disk.is_full() => self.metrics.disk.set_full(false),
@@ -214,14 +223,19 @@ impl<E: Env, D: Disk> Driver<E, D> {
             match effect {
                 Effect::Respond { id, response } => self.respond(id, response),
                 Effect::Run { log, job, order } => {
-                    self.append_bytes_in_flight += append_bytes(&order);
+                    let bytes = append_bytes(&order);
+                    self.append_bytes_in_flight += bytes;
                     self.jobs_in_flight += 1;
                     self.is_changed |= matches!(order, Job::Append { .. });
                     self.orders.push(Order::Run { log, job, order });
+                    self.bytes_since_checkpoint += bytes as u64;
+                    if self.bytes_since_checkpoint >= CHECKPOINT_BYTES {
+                        self.checkpoint();
+                    }
                 }
                 Effect::Ready => {
                     // What was recovered is not recovered again, however soon the next crash comes.
-                    self.orders.push(Order::Checkpoint);
+                    self.checkpoint();
                     self.calls.ready.send_replace(true);
                 }
                 Effect::LogFailed { dir, reason } => {
@@ -305,3 +319,5 @@ impl Future for Alarm {
 const CALLS_PER_ROUND_MAX: usize = 64;
 /// How often checkpoints are written while there are appends: it bounds what recovery has to read again.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// After so many bytes they are written sooner.
+const CHECKPOINT_BYTES: u64 = 1 << 30;

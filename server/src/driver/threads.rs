@@ -150,14 +150,14 @@ fn sync_thread<D: Disk>(disk: &D, letters: &Letters<Tickets<D>>, orders: &Mailbo
 
 fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> (Vec<Synced<D>>, Duration) {
     let begun = Instant::now();
-    let mut results = Vec::with_capacity(tickets.len());
-    for (log, ticket) in tickets {
-        let begun = Instant::now();
-        let result = ticket.run(disk);
-        metrics.sync_time.observe(begun.elapsed());
-        results.push(Synced { log, ticket, result });
-    }
-    (results, begun.elapsed())
+    let result = match &tickets[..] {
+        [(_, ticket)] => ticket.run(disk),
+        many => SyncTicket::run_all(many.iter().map(|(_, ticket)| ticket), disk),
+    };
+    let took = begun.elapsed();
+    metrics.sync_time.observe(took);
+    let synced = |(log, ticket)| Synced { log, ticket, result: result.clone() };
+    (tickets.into_iter().map(synced).collect(), took)
 }
 
 fn or_abort(work: impl FnOnce()) {

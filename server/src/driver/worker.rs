@@ -97,6 +97,8 @@ pub(super) struct Worker<D: Disk> {
     read_bytes_out: Arc<AtomicUsize>,
     /// Appended since the last checkpoint.
     is_changed: bool,
+    /// A round of checkpoints has been begun and not ended.
+    is_checkpointing: bool,
     ended: Vec<Ended>,
     metrics: Arc<Metrics>,
 }
@@ -139,6 +141,7 @@ impl<D: Disk> Worker<D> {
             is_syncing: false,
             read_bytes_out: Arc::default(),
             is_changed: false,
+            is_checkpointing: false,
             ended: Vec::new(),
             metrics,
         }
@@ -156,7 +159,13 @@ impl<D: Disk> Worker<D> {
 
     /// Takes the next step of long work. False when there is none.
     pub(super) fn step(&mut self) -> bool {
-        let Some(log) = self.long.pop_front() else { return false };
+        let Some(log) = self.long.pop_front() else {
+            let is_checkpointing = self.is_checkpointing;
+            if is_checkpointing {
+                self.checkpoint_step();
+            }
+            return is_checkpointing;
+        };
         let step = self.dir.resume(log);
         let long = self.logs.get_mut(&log).and_then(|jobs| jobs.long.take());
         let Long { job, is_open } = long.expect("a log in the queue of long work has some");
@@ -167,7 +176,7 @@ impl<D: Disk> Worker<D> {
 
     /// Is there long work to go on with?
     pub(super) fn has_steps(&self) -> bool {
-        !self.long.is_empty()
+        !self.long.is_empty() || self.is_checkpointing
     }
 
     /// Is something held for which a sync could begin?
@@ -241,14 +250,20 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    /// Writes the checkpoints if anything was appended since the last ones.
+    /// Begins a round of checkpoints if anything was appended since the last one.
     pub(super) fn checkpoint(&mut self) {
-        if !std::mem::take(&mut self.is_changed) {
-            return;
+        if std::mem::take(&mut self.is_changed) {
+            self.checkpoint_step();
         }
+    }
+
+    /// Goes on with a round of checkpoints, if there is one.
+    fn checkpoint_step(&mut self) {
         let begun = Instant::now();
-        match self.dir.checkpoint() {
-            Ok(()) => tracing::debug!(took = ?begun.elapsed(), "checkpoint"),
+        let done = self.dir.checkpoint();
+        self.is_checkpointing = done == Ok(true);
+        match done {
+            Ok(_) => tracing::debug!(took = ?begun.elapsed(), "checkpoint"),
             // The older checkpoint stays; recovery would read a little more.
             Err(error) => {
                 self.is_changed = true;

@@ -13,7 +13,7 @@
 //! that begins behind it holds nothing but what the cleaning dropped, and may be cleaned again; so does 40.log if it
 //! is still the old one, be it that the disk forgot a rename. The names are Kafka's, with the same meaning.
 
-use alloc::{collections::BTreeSet, format, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 use crate::{
     log::{
@@ -107,10 +107,18 @@ fn remove_covered<D: Disk>(at: &Place<D>, bases: &[Offset]) -> Result<(), DiskEr
     at.disk.sync_dir(&at.dir)
 }
 
-/// At the start of a log: discards what was unfinished, and completes a swap that was under way.
-pub(crate) fn finish_swaps<D: Disk>(at: &Place<D>, config: &LogConfig, wall: Timestamp) -> Result<(), LogError> {
+/// At the start of a log: discards what was unfinished, and completes a swap that was under way. `names` is what is in
+/// the folder; says whether that has changed.
+pub(crate) fn finish_swaps<D: Disk>(
+    at: &Place<D>,
+    names: &[String],
+    config: &LogConfig,
+    wall: Timestamp,
+) -> Result<bool, LogError> {
+    if !names.iter().any(|name| name.ends_with(CLEANED) || name.ends_with(SWAP)) {
+        return Ok(false);
+    }
     discard_unfinished(at)?;
-    let names = at.disk.list(&at.dir)?;
     let swapped: BTreeSet<Offset> = names
         .iter()
         .filter(|n| n.ends_with(SWAP))
@@ -129,7 +137,7 @@ pub(crate) fn finish_swaps<D: Disk>(at: &Place<D>, config: &LogConfig, wall: Tim
     for name in names.iter().filter(|name| name.ends_with(SWAP)) {
         at.remove(&at.inside(name))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Makes a segment's indexes anew; returns the offset after its last batch.

@@ -13,7 +13,7 @@ use crate::{
     log::{
         CleanupPolicy, Identity, Job, JobOutcome, LogConfig, LogDir, Step,
         place::Place,
-        recovery::{Opening, Points, Progress},
+        recovery::{Found, Opening, Points, Progress, owner},
         test_disk::{Fault, TestDisk},
     },
     prng::Prng,
@@ -55,7 +55,9 @@ fn text(bytes: &[u8]) -> String {
 
 fn open(disk: &TestDisk, config: &LogConfig, points: Points) -> Result<Log<TestDisk>, LogError> {
     let at = Place { disk: disk.clone(), dir: DIR.to_string(), suffix: "" };
-    let mut opening = Opening::begin(at, TopicId([1; 16]), config.clone(), Timestamp(0), points)?;
+    let owned = owner(&at, TopicId([1; 16]))?.is_some();
+    let found = Found { names: disk.list(DIR)?, owned };
+    let mut opening = Opening::begin(at, found, TopicId([1; 16]), config.clone(), Timestamp(0), points)?;
     loop {
         match opening.step()? {
             Progress::More(more) => opening = more,
