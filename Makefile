@@ -53,7 +53,8 @@ roundtrip: prepare binary
 	export TEXT_MB=220; $(PYTEST) outside/test_text.py
 
 # tidelog beside the bare disk and, with KAFKA_PEER set, beside real Kafka.
-bench: prepare
+bench:
+	tests/prepare bench
 	$(CARGO) build --release -p tidelog-server
 	cd tests && PYTHONPATH=. TIDELOG_BIN=$(abspath $(TARGET))/release/tidelog ../.venv/bin/python -m bench
 

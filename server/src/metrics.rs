@@ -226,7 +226,7 @@ impl DiskState {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The last append found no space, or found some again.
+    /// An append found no space, or appends have been finding some for a while.
     pub fn set_full(&self, full: bool) {
         if self.is_full() != full {
             if full {
@@ -238,7 +238,7 @@ impl DiskState {
         }
     }
 
-    /// Did the last append find no space?
+    /// Did an append find no space a moment ago?
     pub fn is_full(&self) -> bool {
         self.full.get() != 0
     }

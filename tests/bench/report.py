@@ -30,6 +30,22 @@ class Report:
         self.ratios.append({"section": self._title, "name": name, "value": value, "target": target, "at least": at_least, "met": met})
         print(f"{name:36} {show(value)}  target {'>=' if at_least else '<='} {show(target)}  {'met' if met else 'MISSED'}", flush=True)
 
+    def as_markdown(self):
+        """The set-up, the medians and the ratios, section by section."""
+        lines = [f"{name}: {value}  " for name, value in self.setup.items()]
+        for title in dict.fromkeys(row["section"] for row in self.rows):
+            lines += ["", f"## {title}", "", "| | median of three |", "|---|---|"]
+            for row in self.rows:
+                if row["section"] == title:
+                    numbers = ", ".join(f"{name} {show(value)}" for name, value in row["median"].items())
+                    lines.append(f"| {row['name']} | {numbers} |")
+            ratios = [ratio for ratio in self.ratios if ratio["section"] == title]
+            lines += ["", "| target | | wanted | |", "|---|---|---|---|"] if ratios else []
+            for ratio in ratios:
+                wanted = f"{'≥' if ratio['at least'] else '≤'} {show(ratio['target'])}"
+                lines.append(f"| {ratio['name']} | {show(ratio['value'])} | {wanted} | {'met' if ratio['met'] else 'missed'} |")
+        return "\n".join(lines) + "\n"
+
     def as_json(self):
         return {"setup": self.setup, "rows": self.rows, "ratios": self.ratios}
 

@@ -45,7 +45,8 @@ def consume(report, folder):
     report.section("consume: 1 KiB records, one partition")
     program = loads.build_rdkafka()
     runs = {}
-    for name, open_broker in parties(folder):
+    # How a log was synced makes no difference to its readers.
+    for name, open_broker in parties(folder)[:2]:
         with open_broker() as broker:
             topic = f"consume-{time.time_ns()}"
             loads.create_topic(broker, topic)
@@ -106,7 +107,11 @@ def memory(report, folder):
         before, start = broker.process.cpu_seconds(), time.perf_counter()
         time.sleep(10)
         core = (broker.process.cpu_seconds() - before) / (time.perf_counter() - start)
-        many = report.row("10 000 partitions", [{"MB": broker.process.memory_mb(), "% of a core": 100 * core, "s to create": seconds}])
+        memory_mb = broker.process.memory_mb()
+        stop = stopped(broker.server)
+        again = broker.server.start(60)
+        numbers = {"MB": memory_mb, "% of a core": 100 * core, "s to create": seconds, "s to stop": stop, "s to start": again}
+        many = report.row("10 000 partitions", [numbers])
     report.ratio("idle MB", idle["MB"], 15, False)
     report.ratio("MB after a full-speed run", after["MB"], 100, False)
     report.ratio("MB with 10 000 partitions", many["MB"], 150, False)
@@ -129,10 +134,30 @@ def start(report, folder):
         for _ in range(REPEATS):
             broker.server.kill()
             begin = time.perf_counter()
-            broker.server.start()
+            broker.server.start(60)
             full.append({"ms": 1000 * (first_acknowledged(broker.server, "full") - begin)})
+        stops = []
+        for _ in range(REPEATS):
+            loads.librdkafka_produce(broker, program, "full", int(1e8 / loads.RECORD_BYTES), 1000)
+            stop = stopped(broker.server)
+            begin = time.perf_counter()
+            broker.server.start(60)
+            stops.append({"s to stop": stop, "ms": 1000 * (first_acknowledged(broker.server, "full") - begin)})
+    growing = {}
+    with brokers.tidelog(folder) as broker:
+        loads.create_topic(broker, "growing")
+        for gigabytes in range(1, 6):
+            loads.native_produce(broker, "growing", int(1e9 / loads.RECORD_BYTES), loads.RECORD_BYTES)
+            for _ in range(REPEATS):
+                broker.server.kill()
+                begin = time.perf_counter()
+                broker.server.start(60)
+                growing.setdefault(gigabytes, []).append({"ms": 1000 * (first_acknowledged(broker.server, "growing") - begin)})
     report.ratio("empty, ms", report.row("empty", empty)["ms"], 50, False)
     report.ratio("5 GB, 1 000 partitions, SIGKILL, ms", report.row("5 GB, 1 000 partitions", full)["ms"], 1000, False)
+    report.row("the same, stopped and started", stops)
+    for gigabytes, repeats in growing.items():
+        report.row(f"{gigabytes} GB, one partition, SIGKILL", repeats)
 
 
 ALL = [produce, consume, latency, small_records, memory, start]
@@ -163,6 +188,13 @@ def synced(broker):
         if line.startswith("kafka_log_logflushstats_logflush_seconds_count"):
             return float(line.split()[-1])
     raise LookupError("no metric counts the syncs")
+
+
+def stopped(server):
+    """Stops a server in order; returns the seconds that it took."""
+    begin = time.perf_counter()
+    assert server.stop(60) == 0, server.log_text()
+    return time.perf_counter() - begin
 
 
 def forget_pages(folder):

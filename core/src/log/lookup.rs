@@ -16,7 +16,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// Index entries are this far apart by default; a read begins up to so many bytes early.
+/// What is read at a time to find the first batch wanted: twice as much as index entries are apart by default. Where
+/// batches are larger, only their headers are read on the way.
 const SLACK_BYTES: usize = 8 << 10;
 
 /// A record that a search found.
@@ -71,7 +72,7 @@ impl<D: Disk> Log<D> {
         let path = self.at.segment(segment.base, names::LOG);
         let begin = position;
         let mut position = position;
-        // To the first batch wanted, by headers; its checked bytes are in the buffer that comes next.
+        // To the first batch wanted, by headers; all that is wanted comes with the read after that.
         let mut window = Bytes::new();
         let (first, first_size) = loop {
             if window.len() < HEADER_BYTES {
@@ -79,7 +80,7 @@ impl<D: Disk> Log<D> {
                     return Ok(None);
                 }
                 let left = usize::try_from(segment.size - position).unwrap_or(usize::MAX);
-                window = self.at.disk.read_at(&file, position, left.min(max_bytes.saturating_add(SLACK_BYTES)))?;
+                window = self.at.disk.read_at(&file, position, left.min(SLACK_BYTES))?;
             }
             let (header, size) = peek(&window).map_err(|e| corrupt(&path, position, &e))?;
             if position == begin && begin > 0 && header.last_offset() > from {

@@ -121,8 +121,8 @@ impl<D: Disk> Opening<D> {
         }
         let mut log = Log::empty(at, topic_id, config);
         if !found.owned {
-            let file = write_owner(&log.at, topic_id)?;
-            log.unsynced_files.push(file);
+            write_owner(&log.at, topic_id)?;
+            log.owner_dirty = true;
             log.names_dirty = true;
             log.root_dirty = true;
         }
@@ -198,6 +198,8 @@ impl<D: Disk> Opening<D> {
         if size == 0 {
             segment.forget_indexes(&log.at)?;
             log.end = segment.base;
+            // Nothing of a log that never held a record was synced when it was closed.
+            (log.names_dirty, log.owner_dirty) = (true, true);
         } else {
             let start = segment.checked_start(&log.at, Offset(i64::MAX))?;
             segment.resume(&log.at, start)?;
@@ -219,6 +221,7 @@ impl<D: Disk> Opening<D> {
         let size = segment.size;
         let start = if size == 0 {
             segment.forget_indexes(&log.at)?;
+            log.owner_dirty = true;
             Start { position: 0, entries: 0, offset: segment.base }
         } else {
             let start = segment.checked_start(&log.at, Offset(recovery_point.0 - 1))?;
@@ -663,8 +666,7 @@ pub(crate) fn owner<D: Disk>(at: &Place<D>, wanted: TopicId) -> Result<Option<To
 }
 
 /// Writes whose folder it is. The file is synced with the first data: without any there is nothing to mistake.
-pub(crate) fn write_owner<D: Disk>(at: &Place<D>, topic_id: TopicId) -> Result<D::File, LogError> {
+pub(crate) fn write_owner<D: Disk>(at: &Place<D>, topic_id: TopicId) -> Result<(), LogError> {
     let file = at.fresh(&at.inside(names::PARTITION_METADATA))?;
-    at.disk.write_at(&file, 0, &[meta_properties::partition_metadata(topic_id).as_bytes()])?;
-    Ok(file)
+    Ok(at.disk.write_at(&file, 0, &[meta_properties::partition_metadata(topic_id).as_bytes()])?)
 }

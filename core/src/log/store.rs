@@ -13,8 +13,8 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    Disk, DiskError, EpochCache, LogConfig, LogError, ProducerTable, names, place::Place, recovery, segment::Segment,
-    settle::Settlement, snapshot, walk::Walk,
+    Disk, DiskError, EpochCache, LogConfig, LogError, OpenMode, ProducerTable, names, place::Place, recovery,
+    segment::Segment, settle::Settlement, snapshot, walk::Walk,
 };
 use crate::{
     ids::TopicId,
@@ -54,8 +54,8 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) wants_sync: bool,
     /// Do memory and `leader-epoch-checkpoint` differ?
     pub(crate) epochs_dirty: bool,
-    /// Other files that the next sync must cover.
-    pub(crate) unsynced_files: Vec<D::File>,
+    /// Must the next sync cover the file that says whose folder it is?
+    pub(crate) owner_dirty: bool,
     /// Snapshot files not yet synced.
     unsynced_snapshots: Vec<Offset>,
     /// Bytes of batches behind the newest snapshot.
@@ -112,7 +112,7 @@ impl<D: Disk> Log<D> {
             root_dirty: false,
             wants_sync: false,
             epochs_dirty: false,
-            unsynced_files: Vec::new(),
+            owner_dirty: false,
             unsynced_snapshots: Vec::new(),
             since_snapshot: 0,
             generation: 0,
@@ -285,12 +285,13 @@ impl<D: Disk> Log<D> {
 
     /// What must be synced so that everything appended so far is durable.
     pub(crate) fn begin_sync(&mut self) -> Unsynced<D> {
-        let mut unsynced = Unsynced {
-            files: core::mem::take(&mut self.unsynced_files),
-            dirs: Vec::new(),
-            end: self.end,
-            generation: self.generation,
-        };
+        let mut unsynced = Unsynced { files: Vec::new(), dirs: Vec::new(), end: self.end, generation: self.generation };
+        if self.owner_dirty {
+            // Where it cannot be opened just now, the next sync covers it.
+            let owner = self.at.disk.open(&self.at.inside(names::PARTITION_METADATA), OpenMode::Existing);
+            self.owner_dirty = owner.is_err();
+            unsynced.files.extend(owner);
+        }
         // Segments are written in order, so those before the first clean one from the end are clean.
         for segment in self.segments.iter_mut().rev() {
             match segment.take_dirty() {
@@ -362,7 +363,7 @@ impl<D: Disk> Log<D> {
         }
         self.take_dirty_dirs().into_iter().for_each(|dir| settlement.dir(dir));
         for &offset in &self.unsynced_snapshots {
-            match self.at.disk.open(&self.at.segment(offset, names::SNAPSHOT), super::OpenMode::Existing) {
+            match self.at.disk.open(&self.at.segment(offset, names::SNAPSHOT), OpenMode::Existing) {
                 Ok(file) => settlement.file(file),
                 Err(DiskError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -557,8 +558,7 @@ impl<D: Disk> Log<D> {
         let is_written = |segment: &Segment<D>| !segment.is_dirty();
         self.recovery_point == self.end
             && self.snapshots.last() == Some(&self.end)
-            && !(self.names_dirty || self.root_dirty || self.epochs_dirty)
-            && self.unsynced_files.is_empty()
+            && !(self.names_dirty || self.root_dirty || self.owner_dirty || self.epochs_dirty)
             && self.unsynced_snapshots.is_empty()
             && self.segments.last().is_some_and(is_written)
     }

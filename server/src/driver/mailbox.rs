@@ -62,6 +62,12 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Is it empty, and the receiver asleep until something comes?
+    pub(super) fn is_awaited(&self) -> bool {
+        let state = self.0.lock();
+        state.queue.is_empty() && state.asleep
+    }
+
     fn fill(&self, put: impl FnOnce(&mut VecDeque<T>)) {
         let mut state = self.0.lock();
         put(&mut state.queue);

@@ -33,7 +33,7 @@ use tidelog_core::{
     log::{Disk, Job, JobOutcome, LogDir, LogError, SyncTicket},
     message::{FetchResponse, Records, Response},
     node::Node,
-    time::Instant,
+    time::{self, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -60,6 +60,8 @@ pub struct Driver<E: Env, D: Disk> {
     /// Was anything appended since the last checkpoint was ordered, and how much?
     is_changed: bool,
     bytes_since_checkpoint: u64,
+    /// When a job last found no space.
+    found_no_space: Option<Instant>,
     end: Option<End>,
     metrics: Arc<Metrics>,
 }
@@ -117,6 +119,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             jobs_in_flight: 0,
             is_changed: false,
             bytes_since_checkpoint: 0,
+            found_no_space: None,
             end: None,
             metrics,
         };
@@ -207,10 +210,19 @@ impl<E: Env, D: Disk> Driver<E, D> {
         self.orders.push(Order::Checkpoint);
     }
 
-    fn note_disk(&self, outcome: &Result<JobOutcome, LogError>) {
+    fn note_disk(&mut self, outcome: &Result<JobOutcome, LogError>) {
         match outcome {
-            Ok(JobOutcome::Appended { .. }) if self.metrics.disk.is_full() => self.metrics.disk.set_full(false),
-            Err(LogError::DiskFull) => self.metrics.disk.set_full(true),
+            // On a disk that is nearly full small appends find the space that larger ones do not.
+            Ok(JobOutcome::Appended { .. }) if self.metrics.disk.is_full() => {
+                let now = self.env.now().mono;
+                if self.found_no_space.is_none_or(|at| now.since(at) >= DISK_FULL_SPAN) {
+                    self.metrics.disk.set_full(false);
+                }
+            }
+            Err(LogError::DiskFull) => {
+                self.found_no_space = Some(self.env.now().mono);
+                self.metrics.disk.set_full(true);
+            }
             Err(error @ LogError::Corrupt { .. }) => tracing::error!(%error, "a log is corrupt and offline"),
             _ => {}
         }
@@ -261,6 +273,12 @@ impl<E: Env, D: Disk> Driver<E, D> {
 
     /// Hands the orders to the disk, all at once.
     fn hand_over(&mut self) {
+        while self.jobs_in_flight == 1
+            && self.append_bytes_in_flight <= ALONE_BYTES_MAX
+            && let Some(outcomes) = self.disk.run_alone(&mut self.orders)
+        {
+            self.ended(outcomes);
+        }
         self.disk.orders.send_all(&mut self.orders);
         self.metrics.disk_jobs.set(self.jobs_in_flight as u64);
         self.metrics.append_bytes_in_flight.set(self.append_bytes_in_flight as u64);
@@ -315,6 +333,10 @@ impl Future for Alarm {
     }
 }
 
+/// The disk counts as full until an append succeeds so long after the last one that found no space.
+const DISK_FULL_SPAN: time::Duration = time::Duration::from_secs(3);
+/// An append of up to so many bytes may be executed without the disk thread.
+const ALONE_BYTES_MAX: usize = 16 << 10;
 /// Requests that are handled before their orders are handed to the disk.
 const CALLS_PER_ROUND_MAX: usize = 64;
 /// How often checkpoints are written while there are appends: it bounds what recovery has to read again.

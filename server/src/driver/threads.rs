@@ -1,19 +1,23 @@
 //! The two threads of the disk: one that executes jobs, one that syncs.
 //!
+//! A small append that comes while nothing else is under way is executed by the driver's own thread, sync and all: on an
+//! idle machine waking the disk thread and being woken by it takes as long as the sync itself. That blocks the runtime,
+//! so it is done only where the last sync was quick.
+//!
 //! Both end when the driver lets go of their mailboxes. A panic on either is an invariant broken with data at stake, so
 //! it ends the process: what is durable is on the disk, and recovery knows how to go on from there.
 
 use std::{
     collections::VecDeque,
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tidelog_core::{
     ids::LogId,
-    log::{Disk, LogDir, SyncTicket},
+    log::{Disk, Job, LogDir, SyncTicket},
     message::Response,
 };
 use tokio::sync::mpsc;
@@ -28,11 +32,37 @@ type Tickets<D> = Vec<(LogId, SyncTicket<D>)>;
 
 /// The running threads. Dropping them ends them after what they are at, without closing the directory.
 pub(super) struct DiskThreads<D: Disk> {
+    /// Held by the disk thread except while it waits for orders; `None` once the directory is closed.
+    worker: Arc<Mutex<Option<Worker<D>>>>,
+    disk: D,
+    metrics: Arc<Metrics>,
     /// What the disk thread is to do.
     pub(super) orders: Mailbox<Order<D>>,
     /// What became of it.
     pub(super) outcomes: mpsc::UnboundedReceiver<Vec<Ended>>,
     threads: [Option<JoinHandle<()>>; 2],
+}
+
+impl<D: Disk> DiskThreads<D> {
+    /// Executes the only order there is on this thread, where that is likely to be quicker than to hand it over: see
+    /// the module. `None`: it is still in `orders`. Nothing handed over earlier may be without its outcome.
+    pub(super) fn run_alone(&self, orders: &mut Vec<Order<D>>) -> Option<Vec<Ended>> {
+        let [Order::Run { order: Job::Append { sync: true, .. }, .. }] = &orders[..] else { return None };
+        if !self.orders.is_awaited() {
+            return None;
+        }
+        let mut held = self.worker.try_lock().ok()?;
+        let worker = held.as_mut().filter(|worker| worker.is_idle() && worker.sync_took() <= SYNC_ALONE_MAX)?;
+        let Some(Order::Run { log, job, order }) = orders.pop() else { unreachable!("it was just looked at") };
+        or_abort(|| {
+            worker.run(log, job, order);
+            if let Some((tickets, _)) = worker.begin_sync() {
+                let (results, took) = run_tickets(&self.disk, tickets, &self.metrics);
+                worker.synced(results, took);
+            }
+        });
+        Some(worker.take_ended())
+    }
 }
 
 impl<D: Disk> Drop for DiskThreads<D> {
@@ -64,15 +94,18 @@ where
             .name("tidelog-sync".to_owned())
             .spawn(move || or_abort(move || sync_thread(&disk, &sync_letters, &orders, &metrics)))?
     };
-    let worker = Worker::new(dir, Arc::clone(&metrics));
-    let working = thread::Builder::new().name("tidelog-disk".to_owned()).spawn(move || {
-        or_abort(move || disk_thread(worker, &disk, &order_letters, &syncs, &ended, &metrics));
-    })?;
-    Ok(DiskThreads { orders, outcomes, threads: [Some(working), Some(syncing)] })
+    let worker = Arc::new(Mutex::new(Some(Worker::new(dir, Arc::clone(&metrics)))));
+    let working = {
+        let (worker, disk, metrics) = (Arc::clone(&worker), disk.clone(), Arc::clone(&metrics));
+        thread::Builder::new().name("tidelog-disk".to_owned()).spawn(move || {
+            or_abort(move || disk_thread(&worker, &disk, &order_letters, &syncs, &ended, &metrics));
+        })?
+    };
+    Ok(DiskThreads { worker, disk, metrics, orders, outcomes, threads: [Some(working), Some(syncing)] })
 }
 
 fn disk_thread<D: Disk>(
-    mut worker: Worker<D>,
+    worker: &Mutex<Option<Worker<D>>>,
     disk: &D,
     letters: &Letters<Order<D>>,
     syncs: &Mailbox<Tickets<D>>,
@@ -84,6 +117,8 @@ fn disk_thread<D: Disk>(
     // Until when the next sync waits for more appends.
     let mut gathering: Option<Instant> = None;
     while letters.take(&mut orders, wait) {
+        let mut held = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(worker) = held.as_mut() else { return };
         for order in orders.drain(..) {
             match order {
                 Order::Run { log, job, order } => worker.run(log, job, order),
@@ -99,7 +134,7 @@ fn disk_thread<D: Disk>(
                 Order::Quit => return,
                 Order::Close { done } => {
                     // The driver may have given up waiting.
-                    let _ = done.send(worker.close());
+                    let _ = done.send(held.take().map_or(Ok(()), Worker::close));
                     return;
                 }
             }
@@ -110,7 +145,7 @@ fn disk_thread<D: Disk>(
             if let Some((tickets, bytes)) = worker.begin_sync() {
                 if bytes <= INLINE_SYNC_BYTES_MAX {
                     // What is known already need not wait for it.
-                    report(&mut worker, ended);
+                    report(worker, ended);
                     let (results, took) = run_tickets(disk, tickets, metrics);
                     worker.synced(results, took);
                 } else {
@@ -119,7 +154,7 @@ fn disk_thread<D: Disk>(
             }
         }
         worker.step();
-        report(&mut worker, ended);
+        report(worker, ended);
         wait = match gathering {
             _ if worker.has_steps() => Wait::No,
             // A sync that ended just now may have left work to sync, which the next round begins with.
@@ -175,3 +210,5 @@ fn or_abort(work: impl FnOnce()) {
 
 /// Groups up to this size are synced by the worker itself.
 const INLINE_SYNC_BYTES_MAX: usize = 128 << 10;
+/// The runtime's thread syncs for itself while syncs take no longer than this.
+const SYNC_ALONE_MAX: Duration = Duration::from_micros(500);

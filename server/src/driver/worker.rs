@@ -179,6 +179,16 @@ impl<D: Disk> Worker<D> {
         !self.long.is_empty() || self.is_checkpointing
     }
 
+    /// Is nothing under way, and nothing waiting?
+    pub(super) fn is_idle(&self) -> bool {
+        self.logs.is_empty() && !self.is_syncing && !self.has_steps()
+    }
+
+    /// How long the last sync took.
+    pub(super) fn sync_took(&self) -> Duration {
+        self.sync_took
+    }
+
     /// Is something held for which a sync could begin?
     pub(super) fn is_sync_due(&self) -> bool {
         !self.is_syncing && !self.unsynced.is_empty()

@@ -83,7 +83,7 @@ fn node_metrics(page: &mut Page, metrics: &Metrics) {
     let in_flight = metrics.append_bytes_in_flight.get();
     page.gauge("tidelog_append_in_flight_bytes", "Bytes of appends that the disk has not finished.", in_flight);
     page.counter("tidelog_cold_read_bytes_total", "Bytes given to readers from files.", metrics.cold_read_bytes.get());
-    page.gauge("tidelog_disk_full", "Did the last append find no space?", u64::from(metrics.disk.is_full()));
+    page.gauge("tidelog_disk_full", "Did an append find no space a moment ago?", u64::from(metrics.disk.is_full()));
     let failed = "tidelog_failed_logs_total";
     page.counter(failed, "Logs that could not be opened since the start.", metrics.failed_logs.get());
     let offline = u64::from(metrics.disk.offline().is_some());
