@@ -150,8 +150,15 @@ impl Shared {
         mix(self.seed ^ self.machines.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn bootstrap(&self, n: usize) -> &str {
-        &self.bootstrap[n % self.bootstrap.len()]
+    /// The address to try as the `n`th: those that were given, then those that were learned, and so round. The nodes that
+    /// were given may be gone while the cluster is not.
+    pub(crate) fn bootstrap(&self, n: usize) -> String {
+        let learned = self.learned.lock().expect("no panic while held");
+        let n = n % (self.bootstrap.len() + learned.len());
+        match self.bootstrap.get(n) {
+            Some(given) => given.clone(),
+            None => learned.values().nth(n - self.bootstrap.len()).expect("within the sum").to_string(),
+        }
     }
 
     pub(crate) fn learn(&self, endpoints: BTreeMap<NodeId, Endpoint>) {

@@ -237,7 +237,7 @@ where
             sleep(RECONNECT_FIRST.saturating_mul(1 << failures.min(6)).min(RECONNECT_MAX)).await;
         }
         let address = match key {
-            LinkKey::Bootstrap => Ok(self.shared.bootstrap(bootstrap).to_string()),
+            LinkKey::Bootstrap => Ok(self.shared.bootstrap(bootstrap)),
             LinkKey::Node(node) => self.shared.address_of(node),
         };
         let greeted = match address {

@@ -2,8 +2,8 @@
 //!
 //! Everything that decides is in `tidelog-core`; what stands here carries facts in and orders out. In reading
 //! order: [`env`] is what the shell asks of its runtime, [`disk`] what the storage engine asks of the operating
-//! system, [`driver`] runs the core between the two, [`listener`] accepts connections for [`kafka`], [`native`] and
-//! [`http`], [`serve`] puts all of it together, and [`cli`] is what a person types.
+//! system, [`peers`] calls other nodes, [`driver`] runs the core between them, [`listener`] accepts connections for
+//! [`kafka`], [`native`] and [`http`], [`serve`] puts all of it together, and [`cli`] is what a person types.
 
 pub mod cli;
 pub mod config;
@@ -16,4 +16,5 @@ pub mod http;
 pub mod kafka;
 pub mod listener;
 pub mod native;
+pub mod peers;
 pub mod serve;

@@ -3,7 +3,7 @@
 //! A protocol is one async function over one connection. It watches [`Stop`] while it waits for a next request, and
 //! returns when the peer has gone, has broken the protocol, or the node stops.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub struct Context<E: Env> {
     /// Connections now open on this listener, and how many may be.
     open: Rc<Cell<usize>>,
     open_max: usize,
+    /// Those of them that are other nodes'.
+    pub peers: Rc<Cell<usize>>,
 }
 
 /// Where a client connects to.
@@ -38,15 +40,25 @@ pub struct HostPort {
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
+impl fmt::Display for HostPort {
+    /// `host:port`, an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 impl<E: Env> Context<E> {
     /// The context of one listener that keeps at most `open_max` connections open.
     pub fn new(env: E, node: NodeHandle, stop: Stop, advertised: HostPort, open_max: usize) -> Self {
-        Self { env, node, stop, advertised, open: Rc::default(), open_max }
+        Self { env, node, stop, advertised, open: Rc::default(), open_max, peers: Rc::default() }
     }
 
-    /// Connections now open on this listener.
+    /// Clients' connections now open on this listener.
     pub fn open(&self) -> usize {
-        self.open.get()
+        self.open.get() - self.peers.get()
     }
 }
 

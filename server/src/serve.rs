@@ -6,7 +6,7 @@
 //!
 //! What can be refused is refused before anything is written: a wrong setting, a port in use, a folder that is not ours.
 //! Sockets are bound first, so that clients of a node that restarts wait in its backlog instead of being turned away; they
-//! are accepted once the node is ready. A second signal ends the process at once, as a crash would.
+//! are accepted once the node is ready, other nodes at once. A second signal ends the process at once, as a crash would.
 
 mod directory;
 
@@ -15,16 +15,18 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
 use tidelog_core::{
     ids::NodeId,
     log::{Disk, LogConfig, LogDir, LogError, SyncTicket},
+    message::Endpoints,
     node::{Node, NodeConfig},
     time,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::directory::DataDirectory;
 use crate::{
@@ -37,6 +39,7 @@ use crate::{
     logging,
     metrics::Metrics,
     native,
+    peers::Membership,
 };
 
 /// Why a node did not start, or did not stop well: one line, a hint, and the process's exit code.
@@ -83,8 +86,12 @@ pub fn serve(flags: &ServeFlags) -> Result<(), ServeError> {
         // Connections and files share what the system allows.
         let directory = DataDirectory::open(&settings, descriptors / 2)?;
         let spawner = env.clone();
+        let mut stdin = StdinEnd::watch(flags.stop_with_stdin);
         let signal = async move {
-            let name = signals.next().await;
+            let name = tokio::select! {
+                name = signals.next() => name,
+                () = stdin.ended() => "end of input",
+            };
             tracing::info!(signal = name, "stopping; a second signal ends the process at once");
             spawner.spawn_local(async move {
                 let name = signals.next().await;
@@ -96,6 +103,31 @@ pub fn serve(flags: &ServeFlags) -> Result<(), ServeError> {
         stopped.map(|()| tracing::info!("stopped"))
     })
     .map_err(|error| failed("cannot start the runtime", error))?
+}
+
+/// The end of standard input, where it means something.
+struct StdinEnd(Option<oneshot::Receiver<()>>);
+
+impl StdinEnd {
+    /// Reads what comes until nothing more can, on a thread of its own: standard input may be anything.
+    fn watch(is_wanted: bool) -> Self {
+        let (ended, end) = oneshot::channel();
+        let read = move || {
+            // An error is an end as well, and so is a receiver that has gone.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = ended.send(());
+        };
+        let is_watched = is_wanted && thread::Builder::new().name("tidelog-stdin".to_owned()).spawn(read).is_ok();
+        Self(is_watched.then_some(end))
+    }
+
+    async fn ended(&mut self) {
+        match &mut self.0 {
+            // The thread ends by saying so, or with an error that ends it.
+            Some(end) => drop(end.await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// The three listeners, bound.
@@ -151,8 +183,16 @@ where
     let id = state.identity.node;
     let cluster_id = state.identity.cluster_id.clone();
     tracing::info!(node = %id, data = %settings.data.display(), clean = state.clean, "opening the logs");
-    let node = Node::new(node_config(settings, &state), state, seed);
-    let (driver, handle) = Driver::new(env.clone(), id, node, logs, disk, Arc::new(Metrics::default()))
+    let endpoints = Endpoints {
+        native: told(sockets.native.1, &settings.advertise_native).to_string(),
+        kafka: told(sockets.kafka.1, &settings.advertise_kafka).to_string(),
+    };
+    let incarnation = directory::incarnation()?;
+    let node = Node::new(node_config(settings, &state, endpoints, incarnation), state, seed);
+    let peers = settings.peers.0.iter().filter(|(node, _)| **node != id);
+    let peers = peers.map(|(node, address)| (*node, address.to_string())).collect();
+    let membership = Membership { cluster_id: cluster_id.clone(), peers };
+    let (driver, handle) = Driver::new(env.clone(), id, membership, node, logs, disk, Arc::new(Metrics::default()))
         .map_err(|error| ServeError::new(exit::FAILED, format!("cannot start a thread: {error}"), ""))?;
     let (switch, stop) = Stop::new();
     let driving = driver.run(stop.clone());
@@ -193,26 +233,24 @@ async fn serve_clients<E: Env>(
     signal: impl Future<Output = ()>,
 ) {
     let context = |address: SocketAddr, advertised: &Option<HostPort>, open_max| {
-        let advertised = advertised.clone().unwrap_or_else(|| reachable(address));
-        Context::new(env.clone(), handle.clone(), stop.clone(), advertised, open_max)
+        Context::new(env.clone(), handle.clone(), stop.clone(), told(address, advertised), open_max)
     };
     let kafka = context(sockets.kafka.1, &settings.advertise_kafka, CONNECTIONS_MAX);
     let native = context(sockets.native.1, &settings.advertise_native, CONNECTIONS_MAX);
     let http = context(sockets.http.1, &None, HTTP_CONNECTIONS_MAX);
     let counts = [kafka.clone(), native.clone()];
-    // Health can be asked for while the logs are still being recovered.
+    // Health can be asked for while the logs are still being recovered, and other nodes may be waiting for this one.
     env.spawn_local(accept_all(http, sockets.http.0, http::connection::<E>));
+    let log_dir = settings.data.display().to_string();
+    let shared = Arc::new(native::Shared::new(handle.id(), cluster_id, log_dir.clone()));
+    let native_connection = move |context, stream, peer| native::connection(Arc::clone(&shared), context, stream, peer);
+    env.spawn_local(accept_all(native, sockets.native.0, native_connection));
     let begin = async {
         handle.ready().await?;
         let line = format!("listening kafka={} native={} http={}", sockets.kafka.1, sockets.native.1, sockets.http.1);
         tracing::info!("{line}");
         // For whoever started the process and chose port 0. That nobody reads it is no error.
         let _ = writeln!(io::stdout(), "{line}");
-        let log_dir = settings.data.display().to_string();
-        let shared = Arc::new(native::Shared::new(handle.id(), cluster_id, log_dir.clone()));
-        let native_connection =
-            move |context, stream, peer| native::connection(Arc::clone(&shared), context, stream, peer);
-        env.spawn_local(accept_all(native, sockets.native.0, native_connection));
         let shared = Arc::new(kafka::Shared::new(handle.id(), log_dir));
         let kafka_connection =
             move |context, stream, peer| kafka::connection(Arc::clone(&shared), context, stream, peer);
@@ -238,13 +276,21 @@ async fn serve_clients<E: Env>(
     }
 }
 
-fn node_config(settings: &Settings, state: &tidelog_core::log::DirState) -> NodeConfig {
+fn node_config(
+    settings: &Settings,
+    state: &tidelog_core::log::DirState,
+    endpoints: Endpoints,
+    incarnation: u128,
+) -> NodeConfig {
     let span = |span: Duration| time::Duration::from_nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
     NodeConfig {
         node: state.identity.node,
         rack: settings.rack.clone(),
         cluster_id: state.identity.cluster_id.clone(),
         directory: state.identity.directory,
+        incarnation,
+        endpoints,
+        voters: settings.peers.0.keys().copied().collect(),
         auto_create_topics: settings.auto_create_topics,
         partitions_default: settings.partitions,
         replication_default: settings.replicas,
@@ -256,6 +302,11 @@ fn node_config(settings: &Settings, state: &tidelog_core::log::DirState) -> Node
         },
         ..NodeConfig::default()
     }
+}
+
+/// What others are told of a listener.
+fn told(address: SocketAddr, advertised: &Option<HostPort>) -> HostPort {
+    advertised.clone().unwrap_or_else(|| reachable(address))
 }
 
 /// What clients are told when nothing else is set: the bound address, or this host's name when that is any address.

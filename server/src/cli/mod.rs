@@ -6,6 +6,7 @@
 mod bench;
 mod completions;
 mod consume;
+mod dev;
 mod error;
 mod format;
 mod inspect;
@@ -41,6 +42,8 @@ enum Verb {
     /// Run a node
     #[command(after_help = AFTER_SERVE)]
     Serve(ServeFlags),
+    /// Run a cluster on this machine, to try things with
+    Dev(dev::DevArgs),
     /// Create, list, describe, alter and delete topics
     Topic(topic::TopicArgs),
     /// Write lines from stdin to a topic
@@ -79,6 +82,7 @@ Examples:
   tidelog serve
   tidelog serve --data /var/lib/tidelog --kafka 0.0.0.0:9092 --advertise-kafka log1.example.org:9092
   tidelog serve --config tidelog.toml
+  tidelog serve --node-id 1 --peers 1@log1:9192,2@log2:9192,3@log3:9192 --kafka log1:9092
   tidelog serve --data /tmp/try --kafka 127.0.0.1:0 --native 127.0.0.1:0 --http 127.0.0.1:0
 
 Exit codes:
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match verb {
         Verb::Serve(flags) => return run_server(&flags),
+        Verb::Dev(args) => dev::run(&args),
         Verb::Topic(args) => topic::run(args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),

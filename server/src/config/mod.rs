@@ -3,6 +3,7 @@
 //! ```toml
 //! data = "/var/lib/tidelog"
 //! node_id = 1
+//! peers = ["1@log1.example.org:9192", "2@log2.example.org:9192", "3@log3.example.org:9192"]
 //! rack = "eu-west-1a"
 //! auto_create_topics = true
 //!
@@ -17,7 +18,7 @@
 //!
 //! [topics]
 //! partitions = 1
-//! replicas = 1
+//! replicas = 3
 //! retention = "7d"
 //! retention_size = "unlimited"
 //! segment_size = "1GiB"
@@ -27,6 +28,7 @@
 //! reported with its line. Settings of single topics are theirs and carry Kafka's names; everything else is a
 //! constant.
 
+mod peers;
 mod values;
 
 use std::{
@@ -36,7 +38,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use tidelog_core::ids::{DirectoryId, NodeId};
 
+pub use self::peers::PeerList;
 pub use self::values::{ByteSize, Limit, Span, ValueError};
 use crate::listener::HostPort;
 
@@ -52,7 +56,7 @@ pub struct ServeFlags {
     /// Address of the Kafka listener; port 0 picks a free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "ADDR")]
     pub kafka: Option<String>,
-    /// Address of the native listener [default: 127.0.0.1:9192]
+    /// Address of the native listener [default: this node's in --peers, or 127.0.0.1:9192]
     #[arg(long, value_name = "ADDR")]
     pub native: Option<String>,
     /// Address of the HTTP listener: metrics and health [default: 127.0.0.1:9292]
@@ -67,6 +71,13 @@ pub struct ServeFlags {
     /// This node's id, fixed when the data directory is formatted [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub node_id: Option<i32>,
+    /// All nodes of a cluster, this one included, by their native listeners: 1@HOST:PORT,2@HOST:PORT,3@HOST:PORT. Every
+    /// node gets the same list; the cluster forms by itself, in whichever order they start
+    #[arg(long, value_name = "LIST")]
+    pub peers: Option<String>,
+    /// The cluster that the node belongs to, fixed when the data directory is formatted [default: made from --peers]
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
     /// Where the node stands, for the placement of replicas
     #[arg(long, value_name = "NAME")]
     pub rack: Option<String>,
@@ -76,7 +87,7 @@ pub struct ServeFlags {
     /// Partitions of a topic that does not say [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub partitions: Option<i32>,
-    /// Replicas of a topic that does not say [default: 1]
+    /// Replicas of a topic that does not say [default: 1; in a cluster as many as it has nodes, but no more than 3]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub replicas: Option<i16>,
     /// How long records are kept, such as 7d or unlimited [default: 7d]
@@ -88,6 +99,9 @@ pub struct ServeFlags {
     /// Size at which a segment ends [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<ByteSize>,
+    /// Stop when standard input ends: for a process that starts nodes and must leave none behind
+    #[arg(long)]
+    pub stop_with_stdin: bool,
     /// How logs look [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -123,6 +137,10 @@ pub struct Settings {
     pub advertise_native: Option<HostPort>,
     /// `node.id`, when it is asked for; a formatted directory has its own.
     pub node_id: Option<i32>,
+    /// The cluster's nodes, this one included; empty for a node alone.
+    pub peers: PeerList,
+    /// The cluster's id, when it is asked for; a formatted directory has its own.
+    pub cluster_id: Option<String>,
     /// `broker.rack`
     pub rack: Option<String>,
     /// `auto.create.topics.enable`
@@ -158,6 +176,8 @@ pub struct ConfigError {
 struct File {
     data: Option<PathBuf>,
     node_id: Option<i32>,
+    peers: Option<Vec<String>>,
+    cluster_id: Option<String>,
     rack: Option<String>,
     auto_create_topics: Option<bool>,
     log_format: Option<LogFormat>,
@@ -209,19 +229,31 @@ impl Settings {
     }
 
     fn merge(flags: ServeFlags, file: File) -> Result<Self, ConfigError> {
+        let node_id = flags.node_id.or(file.node_id);
+        let peers = match (&flags.peers, &file.peers) {
+            (Some(list), _) => PeerList::parse(list.split(','))?,
+            (None, Some(list)) => PeerList::parse(list.iter().map(String::as_str))?,
+            (None, None) => PeerList::default(),
+        };
+        let here = among(&peers, node_id)?;
+        let native = here.as_ref().map_or_else(|| "127.0.0.1:9192".to_owned(), HostPort::to_string);
+        let replicas = i16::try_from(peers.0.len().clamp(1, REPLICAS_DEFAULT_MAX)).expect("a few");
         let log = flags.log.or(file.log).unwrap_or_else(|| "info".to_owned());
         let settings = Self {
             data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("./tidelog-data")),
             kafka: flags.kafka.or(file.listeners.kafka).unwrap_or_else(|| "127.0.0.1:9092".to_owned()),
-            native: flags.native.or(file.listeners.native).unwrap_or_else(|| "127.0.0.1:9192".to_owned()),
+            native: flags.native.or(file.listeners.native).unwrap_or(native),
             http: flags.http.or(file.listeners.http).unwrap_or_else(|| "127.0.0.1:9292".to_owned()),
             advertise_kafka: address("--advertise-kafka", flags.advertise_kafka.or(file.advertised.kafka))?,
-            advertise_native: address("--advertise-native", flags.advertise_native.or(file.advertised.native))?,
-            node_id: flags.node_id.or(file.node_id),
+            advertise_native: address("--advertise-native", flags.advertise_native.or(file.advertised.native))?
+                .or(here),
+            node_id,
+            peers,
+            cluster_id: cluster_id(flags.cluster_id.or(file.cluster_id))?,
             rack: flags.rack.or(file.rack),
             auto_create_topics: flags.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             partitions: flags.partitions.or(file.topics.partitions).unwrap_or(1),
-            replicas: flags.replicas.or(file.topics.replicas).unwrap_or(1),
+            replicas: flags.replicas.or(file.topics.replicas).unwrap_or(replicas),
             retention: flags
                 .retention
                 .or(file.topics.retention)
@@ -272,6 +304,38 @@ impl HostPort {
             return None;
         }
         Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+/// This node's own address in the list.
+fn among(peers: &PeerList, node_id: Option<i32>) -> Result<Option<HostPort>, ConfigError> {
+    if peers.is_empty() {
+        return Ok(None);
+    }
+    let Some(id) = node_id else {
+        return Err(ConfigError {
+            message: "--peers does not say which of them this node is".to_owned(),
+            hint: "add --node-id N".to_owned(),
+        });
+    };
+    match peers.0.get(&NodeId(id)) {
+        Some(address) => Ok(Some(address.clone())),
+        None => Err(ConfigError {
+            message: format!("node {id} is not in --peers"),
+            hint: format!("every node is in the list, this one, too: {peers}"),
+        }),
+    }
+}
+
+/// Kafka's form of an id: 22 characters of base64.
+fn cluster_id(text: Option<String>) -> Result<Option<String>, ConfigError> {
+    match text {
+        Some(text) if DirectoryId::parse(&text).is_none() => Err(ConfigError {
+            message: format!("\"{text}\" is not a cluster id"),
+            hint: "it has 22 characters of A-Z, a-z, 0-9, _ and -; meta.properties of a node of the cluster has it"
+                .to_owned(),
+        }),
+        text => Ok(text),
     }
 }
 
@@ -330,6 +394,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// `log.retention.hours=168`
 const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// More replicas than this have to be asked for.
+const REPLICAS_DEFAULT_MAX: usize = 3;
 /// What one request may create.
 const PARTITIONS_MAX: i64 = tidelog_core::limits::PARTITIONS_PER_TOPIC_MAX as i64;
 /// A segment below this is all overhead; Kafka's own bound is 14 bytes.
@@ -350,6 +416,7 @@ mod tests {
             doc.lines().skip(1).map(|l| l.strip_prefix("//! ").unwrap_or("")).collect::<Vec<_>>().join("\n");
         let settings = load(&toml).expect("the example is valid");
         assert_eq!(settings.rack.as_deref(), Some("eu-west-1a"));
+        assert_eq!(settings.peers.0.len(), 3);
         assert_eq!(settings.advertise_kafka, HostPort::parse("log1.example.org:9092"));
         assert_eq!(settings.retention_bytes, None);
         assert_eq!(settings.segment_bytes, 1 << 30);
@@ -381,6 +448,22 @@ mod tests {
         assert!(error.message.starts_with("tidelog.toml:1: "), "{}", error.message);
         let error = load("[advertised]\nkafka = \"9092\"").expect_err("no host");
         assert_eq!(error.message, "\"9092\" is not a host and port, as --advertise-kafka wants");
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_listens_where_the_list_says_and_copies_its_topics() {
+        let load = |flags: ServeFlags| Settings::merge(flags, File::default());
+        let flags = |list: &str, node_id| ServeFlags { peers: Some(list.to_owned()), node_id, ..Default::default() };
+        let settings = load(flags("1@log1:1,2@log2:2,3@log3:3,4@log4:4", Some(2))).expect("right");
+        assert_eq!((settings.native.as_str(), settings.replicas), ("log2:2", 3));
+        assert_eq!(settings.advertise_native, HostPort::parse("log2:2"));
+        assert_eq!(load(flags("1@log1:1,2@log2:2", Some(1))).expect("right").replicas, 2);
+        let error = load(flags("1@log1:1", None)).expect_err("which?");
+        assert_eq!(error.message, "--peers does not say which of them this node is");
+        let error = load(flags("1@log1:1,2@log2:2", Some(4))).expect_err("not there");
+        assert_eq!(error.message, "node 4 is not in --peers");
+        let wrong = ServeFlags { cluster_id: Some("x".to_owned()), ..Default::default() };
+        assert_eq!(load(wrong).expect_err("short").message, "\"x\" is not a cluster id");
     }
 
     #[test]

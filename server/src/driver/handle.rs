@@ -18,7 +18,7 @@ use tidelog_core::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, peers::PeerEvent};
 
 /// The way to the node; clones lead to the same one.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct NodeHandle {
     shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
     abandoned: mpsc::UnboundedSender<RequestId>,
+    peer_events: mpsc::UnboundedSender<PeerEvent>,
     ready: watch::Receiver<bool>,
 }
 
@@ -59,19 +60,22 @@ pub(super) struct Calls {
     pub(super) queue: mpsc::Receiver<Call>,
     /// Requests for which nobody waits any more. At most one for each request under way.
     pub(super) abandoned: mpsc::UnboundedReceiver<RequestId>,
+    /// What happens between nodes. At most one for each call under way, and two for each connection.
+    pub(super) peer_events: mpsc::UnboundedReceiver<PeerEvent>,
     pub(super) ready: watch::Sender<bool>,
 }
 
 impl NodeHandle {
     /// A handle and the queues that it fills.
     pub(super) fn new(id: NodeId, metrics: Arc<Metrics>) -> (Self, Calls) {
+        let (peer_events, peer_event_queue) = mpsc::unbounded_channel();
         let (calls, queue) = mpsc::channel(CALLS_QUEUED_MAX);
         let (abandoned, abandoned_queue) = mpsc::unbounded_channel();
         let (ready_switch, ready) = watch::channel(false);
         let append_budget = Arc::new(Semaphore::new(shares(limits::APPEND_BYTES_IN_FLIGHT_MAX)));
         let shared = Arc::new(Shared { id, next_request: AtomicU64::new(0), append_budget, metrics });
-        let handle = Self { shared, calls, abandoned, ready };
-        (handle, Calls { queue, abandoned: abandoned_queue, ready: ready_switch })
+        let handle = Self { shared, calls, abandoned, peer_events, ready };
+        (handle, Calls { queue, abandoned: abandoned_queue, peer_events: peer_event_queue, ready: ready_switch })
     }
 
     /// Asks the node. Records in the answer are resolved: `Empty`, `Batches` or `Bytes`, never `Log`.
@@ -106,6 +110,17 @@ impl NodeHandle {
             shared.metrics.answered(api, &response, begun.elapsed());
             Ok(response)
         })
+    }
+
+    /// Says what happened on a connection of another node.
+    pub(crate) fn tell(&self, event: PeerEvent) {
+        // When the driver has gone there is nobody to tell.
+        let _ = self.peer_events.send(event);
+    }
+
+    /// For whoever has more to tell.
+    pub(super) fn peer_events(&self) -> mpsc::UnboundedSender<PeerEvent> {
+        self.peer_events.clone()
     }
 
     /// The node's id.

@@ -31,7 +31,7 @@ use tidelog_core::{
     input::Input,
     limits,
     log::{Disk, Job, JobOutcome, LogDir, LogError, SyncTicket},
-    message::{FetchResponse, Records, Response},
+    message::{PeerResponse, Records, Response},
     node::Node,
     time::{self, Instant},
 };
@@ -43,7 +43,12 @@ use self::{
     threads::DiskThreads,
     worker::{Ended, Order, append_bytes},
 };
-use crate::{env::Env, listener::Stop, metrics::Metrics};
+use crate::{
+    env::Env,
+    listener::Stop,
+    metrics::Metrics,
+    peers::{Membership, PeerEvent, Peers},
+};
 
 /// The core, its queues, and its disk.
 pub struct Driver<E: Env, D: Disk> {
@@ -53,6 +58,7 @@ pub struct Driver<E: Env, D: Disk> {
     /// Where answers go.
     pending: BTreeMap<RequestId, Pending>,
     disk: DiskThreads<D>,
+    peers: Peers<E>,
     /// Orders not yet handed to the disk.
     orders: Vec<Order<D>>,
     append_bytes_in_flight: usize,
@@ -96,6 +102,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
     pub fn new(
         env: E,
         id: NodeId,
+        membership: Membership,
         node: Node,
         dir: LogDir<D>,
         disk: D,
@@ -108,12 +115,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
     {
         let disk = threads::spawn(dir, disk, Arc::clone(&metrics))?;
         let (handle, calls) = NodeHandle::new(id, Arc::clone(&metrics));
+        let peers = Peers::new(env.clone(), id, membership, handle.peer_events());
         let driver = Self {
             env,
             node,
             calls,
             pending: BTreeMap::new(),
             disk,
+            peers,
             orders: Vec::new(),
             append_bytes_in_flight: 0,
             jobs_in_flight: 0,
@@ -146,6 +155,12 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 biased;
                 Some(outcomes) = self.disk.outcomes.recv() => self.ended(outcomes),
                 Some(id) = self.calls.abandoned.recv() => self.abandoned(id),
+                Some(event) = self.calls.peer_events.recv() => {
+                    self.peer_event(event);
+                    while let Ok(event) = self.calls.peer_events.try_recv() {
+                        self.peer_event(event);
+                    }
+                }
                 taken = self.calls.queue.recv_many(&mut calls, CALLS_PER_ROUND_MAX), if has_room && has_callers => {
                     has_callers = taken > 0;
                     for call in calls.drain(..) {
@@ -176,6 +191,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 self.hand_over();
                 Ok(closed.await.unwrap_or(Err(LogError::NotOpen))?)
             }
+        }
+    }
+
+    fn peer_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::CallEnded { call, outcome } => self.handle(Input::CallEnded { call, outcome }),
+            PeerEvent::Greeted { node } => self.peers.seen(node),
+            PeerEvent::Disconnected { node } => self.handle(Input::PeerDisconnected { node }),
         }
     }
 
@@ -255,7 +278,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     self.metrics.failed_logs.add(1);
                 }
                 Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
-                Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
+                Effect::Call { call, to, request, timeout } => self.peers.call(call, to, request, timeout),
+                Effect::PeerMoved { node, endpoints } => self.peers.moved(node, endpoints.native),
                 Effect::Halt { reason } => self.end = Some(End::Halted(reason)),
                 Effect::Stopped => self.end = Some(End::Stopped),
             }
@@ -265,7 +289,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
     fn respond(&mut self, id: RequestId, response: Response) {
         let Some(Pending { reply, _share }) = self.pending.remove(&id) else { return };
         match response {
-            Response::Fetch(response) if names_log(&response) => self.orders.push(Order::Read { response, reply }),
+            response if names_log(&response) => self.orders.push(Order::Read { response, reply }),
             // Whoever asked may have gone; then nobody needs the answer.
             response => drop(reply.send(response)),
         }
@@ -288,24 +312,30 @@ impl<E: Env, D: Disk> Driver<E, D> {
 }
 
 /// Does some part of a response have to be read first?
-fn names_log(response: &FetchResponse) -> bool {
-    response.partitions.iter().any(|partition| matches!(partition.records, Records::Log(_)))
+fn names_log(response: &Response) -> bool {
+    let is_log = |records: &Records| matches!(records, Records::Log(_));
+    match response {
+        Response::Fetch(fetch) => fetch.partitions.iter().any(|partition| is_log(&partition.records)),
+        Response::Peer(PeerResponse::Fetch(fetch)) => fetch.partitions.iter().any(|it| is_log(&it.records)),
+        _ => false,
+    }
 }
 
 /// Goes off once the core's deadline has come. It may go off early: the core asks for the time itself.
-struct Alarm {
+pub(crate) struct Alarm {
     at: Option<Instant>,
     sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Alarm {
-    fn new() -> Self {
+    /// Goes off never.
+    pub(crate) fn new() -> Self {
         Self { at: None, sleep: None }
     }
 
     /// Sets it to the core's deadline. An earlier alarm stays set: most deadlines move on before they come, and
     /// one alarm too many is cheaper than a new one for each of them.
-    fn set<E: Env>(&mut self, env: &E, deadline: Option<Instant>) {
+    pub(crate) fn set<E: Env>(&mut self, env: &E, deadline: Option<Instant>) {
         let Some(deadline) = deadline else {
             *self = Self::new();
             return;

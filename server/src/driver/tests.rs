@@ -33,6 +33,7 @@ use crate::{
     env::{Env, TokioEnv, run_local},
     listener::Stop,
     metrics::Metrics,
+    peers::Membership,
 };
 
 struct TempDir(PathBuf);
@@ -145,7 +146,8 @@ where
         let (dir, config, state) = open_dir(&disk);
         let node = Node::new(config, state, 1);
         let metrics = Arc::new(Metrics::default());
-        let (driver, mut handle) = Driver::new(env.clone(), NodeId(1), node, dir, disk, metrics).expect("threads");
+        let (driver, mut handle) =
+            Driver::new(env.clone(), NodeId(1), Membership::default(), node, dir, disk, metrics).expect("threads");
         let (switch, stop) = Stop::new();
         let driving = driver.run(stop);
         let working = async {

@@ -18,7 +18,6 @@ use std::{
 use tidelog_core::{
     ids::LogId,
     log::{Disk, Job, LogDir, SyncTicket},
-    message::Response,
 };
 use tokio::sync::mpsc;
 
@@ -126,7 +125,7 @@ fn disk_thread<D: Disk>(
                     if !reply.is_closed() {
                         worker.read(&mut response);
                         // Nobody may be waiting any more.
-                        let _ = reply.send(Response::Fetch(response));
+                        let _ = reply.send(response);
                     }
                 }
                 Order::Synced { results, took } => worker.synced(results, took),

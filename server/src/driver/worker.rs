@@ -24,6 +24,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Debug,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use tidelog_core::{
     ids::{JobId, LogId},
     log::{Disk, DiskError, Job, JobOutcome, LogDir, LogError, Step, SyncTicket},
-    message::{ErrorCode, FetchResponse, LogRead, Records, Response},
+    message::{ErrorCode, FetchedPartition, LogRead, PeerResponse, Records, ReplicaFetched, Response},
 };
 use tokio::sync::oneshot;
 
@@ -46,7 +47,7 @@ pub(super) enum Order<D: Disk> {
     /// Execute a job of the core.
     Run { log: LogId, job: JobId, order: Job },
     /// Read what a fetch response names, and send it on its way.
-    Read { response: FetchResponse, reply: oneshot::Sender<Response> },
+    Read { response: Response, reply: oneshot::Sender<Response> },
     /// A sync that was handed over has ended.
     Synced { results: Vec<Synced<D>>, took: Duration },
     /// Write the checkpoints, if anything was appended since the last ones.
@@ -238,26 +239,41 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    /// Reads what a fetch response names into it. When much is on its way to readers already, each gets little more
-    /// than its first batch: slow readers must not fill the memory.
-    pub(super) fn read(&mut self, response: &mut FetchResponse) {
-        for partition in &mut response.partitions {
-            let Records::Log(order) = &partition.records else { continue };
-            let room = READ_BYTES_OUT_MAX.saturating_sub(self.read_bytes_out.load(Ordering::Relaxed));
-            let order = LogRead { max_bytes: order.max_bytes.min(room), ..*order };
-            partition.records = match self.dir.read(&order) {
-                Ok(bytes) if bytes.is_empty() => Records::Empty,
-                Ok(bytes) => {
-                    self.metrics.cold_read_bytes.add(bytes.len() as u64);
-                    Records::Bytes(OnItsWay::track(bytes, &self.read_bytes_out))
+    /// Reads what a fetch response names into it, be it for a client or a follower.
+    pub(super) fn read(&mut self, response: &mut Response) {
+        match response {
+            Response::Fetch(fetch) => {
+                for FetchedPartition { topic, partition, error, records, .. } in &mut fetch.partitions {
+                    self.read_records(records, error, &(topic, partition));
                 }
-                Err(error) => {
-                    partition.error = read_error(&error);
-                    tracing::error!(%error, topic = ?partition.topic, partition = %partition.partition, "cannot read");
-                    Records::Empty
+            }
+            Response::Peer(PeerResponse::Fetch(fetch)) => {
+                for ReplicaFetched { id, error, records, .. } in &mut fetch.partitions {
+                    self.read_records(records, error, id);
                 }
-            };
+            }
+            _ => {}
         }
+    }
+
+    /// When much is on its way to readers already, each gets little more than its first batch: slow readers must not fill
+    /// the memory.
+    fn read_records(&mut self, records: &mut Records, failed: &mut ErrorCode, of: &dyn Debug) {
+        let Records::Log(order) = records else { return };
+        let room = READ_BYTES_OUT_MAX.saturating_sub(self.read_bytes_out.load(Ordering::Relaxed));
+        let order = LogRead { max_bytes: order.max_bytes.min(room), ..*order };
+        *records = match self.dir.read(&order) {
+            Ok(bytes) if bytes.is_empty() => Records::Empty,
+            Ok(bytes) => {
+                self.metrics.cold_read_bytes.add(bytes.len() as u64);
+                Records::Bytes(OnItsWay::track(bytes, &self.read_bytes_out))
+            }
+            Err(error) => {
+                *failed = read_error(&error);
+                tracing::error!(%error, partition = ?of, "cannot read");
+                Records::Empty
+            }
+        };
     }
 
     /// Begins a round of checkpoints if anything was appended since the last one.

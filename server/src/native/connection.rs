@@ -17,7 +17,16 @@
 //! that makes no sense is refused, and the connection goes on.
 
 use std::{
-    borrow::Cow, cell::RefCell, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -25,11 +34,12 @@ use tidelog_client::wire::{
     self, Correlation, DecodeError, Endpoint, FrameError, FromNode, Hello, HelloReply, Refusal, Surroundings, ToNode,
 };
 use tidelog_core::{
+    ids::NodeId,
     limits::{
         CONNECTION_BYTES_IN_FLIGHT_MAX, FRAME_BYTES_MAX, NATIVE_FETCH_BYTES_MAX, NATIVE_FETCHES_IN_FLIGHT_MAX,
         NATIVE_REQUESTS_IN_FLIGHT_MAX,
     },
-    message::{Acks, BrokerInfo, ErrorCode, Request, Response},
+    message::{Acks, BrokerInfo, ErrorCode, PeerRequest, Request, Response},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -42,9 +52,10 @@ use super::{
     output::Output,
 };
 use crate::{
-    driver::Stopped,
+    driver::{NodeHandle, Stopped},
     env::{Env, within},
     listener::{Context, HostPort, Stop},
+    peers::PeerEvent,
 };
 
 /// Bytes in flight are counted in these.
@@ -60,7 +71,7 @@ const SOFTWARE_CHARS_MAX: usize = 64;
 
 /// Why a connection was ended from this side.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
+pub(crate) enum ConnectionError {
     /// The bytes are not frames.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -73,6 +84,9 @@ pub(super) enum ConnectionError {
     /// Something else instead of the greeting.
     #[error("the first message is not hello")]
     GreetingMissing,
+    /// A node that belongs elsewhere.
+    #[error("{0}")]
+    Stranger(String),
     /// A frame stopped in its middle.
     #[error("a frame began and did not go on")]
     ReadStalled,
@@ -93,19 +107,65 @@ pub(super) enum ConnectionError {
 
 /// Serves one connection until its peer goes, breaks the protocol, is idle for too long, or the node stops.
 pub async fn connection<E: Env>(shared: Arc<Shared>, context: Context<E>, stream: E::Stream, peer: SocketAddr) {
-    let Context { env, node, stop, advertised, .. } = context;
-    let ask = |request| -> Asking {
-        let node = node.clone();
+    let Context { env, node, stop, advertised, peers, .. } = context;
+    let behind = Behind { node, peers };
+    serve(&shared, &env, &behind, &stop, &advertised, stream, peer).await;
+}
+
+/// What a connection wants of its node.
+pub(super) trait Asked {
+    /// Asks it.
+    fn ask(&self, request: Request) -> Asking;
+    /// Returns once clients can be served.
+    fn ready(&self) -> Pin<Box<dyn Future<Output = Result<(), Stopped>>>>;
+    /// Says that the connection is another node's, and later that it has ended.
+    fn tell(&self, event: PeerEvent);
+}
+
+/// The node itself.
+struct Behind {
+    node: NodeHandle,
+    peers: Rc<Cell<usize>>,
+}
+
+impl Asked for Behind {
+    fn ask(&self, request: Request) -> Asking {
+        let node = self.node.clone();
         Box::pin(async move { Ok(Box::pin(node.send(request).await?) as Call) })
-    };
-    serve(&shared, &env, &ask, &stop, &advertised, stream, peer).await;
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = Result<(), Stopped>>>> {
+        let mut node = self.node.clone();
+        Box::pin(async move { node.ready().await })
+    }
+
+    fn tell(&self, event: PeerEvent) {
+        match event {
+            PeerEvent::Greeted { .. } => self.peers.set(self.peers.get() + 1),
+            PeerEvent::Disconnected { .. } => self.peers.set(self.peers.get() - 1),
+            PeerEvent::CallEnded { .. } => {}
+        }
+        self.node.tell(event);
+    }
+}
+
+/// A connection of another node; says when it ends.
+struct OfPeer<'a> {
+    node: NodeId,
+    behind: &'a dyn Asked,
+}
+
+impl Drop for OfPeer<'_> {
+    fn drop(&mut self) {
+        self.behind.tell(PeerEvent::Disconnected { node: self.node });
+    }
 }
 
 /// The same with any node that can be asked.
 pub(super) async fn serve<E: Env>(
     shared: &Shared,
     env: &E,
-    ask: &dyn Fn(Request) -> Asking,
+    behind: &dyn Asked,
     stop: &Stop,
     advertised: &HostPort,
     stream: E::Stream,
@@ -114,13 +174,14 @@ pub(super) async fn serve<E: Env>(
     let connection = Connection {
         shared,
         env,
-        ask,
+        behind,
         stop,
         advertised,
         requests: Semaphore::new(NATIVE_REQUESTS_IN_FLIGHT_MAX),
         fetches: Semaphore::new(NATIVE_FETCHES_IN_FLIGHT_MAX),
         bytes: Semaphore::new(CONNECTION_BYTES_IN_FLIGHT_MAX / BYTES_UNIT),
         client: RefCell::default(),
+        is_peer: Cell::new(false),
     };
     let ended = connection.run(stream).await;
     let client = connection.client.take();
@@ -135,7 +196,7 @@ struct Connection<'a, E: Env> {
     shared: &'a Shared,
     env: &'a E,
     /// The way to the node.
-    ask: &'a dyn Fn(Request) -> Asking,
+    behind: &'a dyn Asked,
     stop: &'a Stop,
     advertised: &'a HostPort,
     /// One permit for each request under way.
@@ -146,6 +207,8 @@ struct Connection<'a, E: Env> {
     bytes: Semaphore,
     /// What the client calls itself, fit for a log.
     client: RefCell<String>,
+    /// Is it another node's?
+    is_peer: Cell<bool>,
 }
 
 /// A request whose answer is still to be written. Dropping it abandons the request.
@@ -207,9 +270,27 @@ impl<'a, E: Env> Connection<'a, E> {
         let (input, mut output) = tokio::io::split(stream);
         let mut input = Input::new(input);
         let greeting = within(self.env, GREETING_MAX, self.greet(&mut input, &mut output)).await;
-        if !greeting.ok_or(ConnectionError::GreetingLate)?? {
-            return Ok(());
-        }
+        let Some((correlation, hello)) = greeting.ok_or(ConnectionError::GreetingLate)?? else { return Ok(()) };
+        let _of_peer = match hello.node {
+            Some(node) => {
+                self.is_peer.set(true);
+                self.behind.tell(PeerEvent::Greeted { node });
+                Some(OfPeer { node, behind: self.behind })
+            }
+            None => {
+                let mut stop = self.stop.clone();
+                tokio::select! {
+                    biased;
+                    () = stop.requested() => return Ok(()),
+                    ready = self.behind.ready() => ready?,
+                }
+                None
+            }
+        };
+        let mut welcome = Output::default();
+        self.encode(correlation, &FromNode::Hello(self.reply(&hello)), &mut welcome);
+        welcome.write_all(self.env, &mut output).await?;
+        input.greeted();
         let (sender, pending) = mpsc::channel(NATIVE_REQUESTS_IN_FLIGHT_MAX);
         let mut writing = std::pin::pin!(self.write(output, pending));
         tokio::select! {
@@ -220,33 +301,52 @@ impl<'a, E: Env> Connection<'a, E> {
         within(self.env, DRAIN_MAX, writing).await.unwrap_or(Ok(()))
     }
 
-    /// Exchanges preambles and greetings; false when the peer went before it said anything.
+    /// Exchanges preambles and takes the greeting; nothing when the peer went before it said anything.
     async fn greet(
         &self,
         input: &mut Input<impl AsyncRead + Unpin>,
         half: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<bool, ConnectionError> {
+    ) -> Result<Option<(Correlation, Hello)>, ConnectionError> {
         let env = self.env;
         if !input.preamble(env).await? {
-            return Ok(false);
+            return Ok(None);
         }
         let mut output = Output::default();
         output.push(wire::preamble(wire::VERSION).to_vec().into());
         output.write_all(env, half).await?;
-        let Next::Came(frame) = input.frame(env).await? else { return Ok(false) };
+        let Next::Came(frame) = input.frame(env).await? else { return Ok(None) };
         let asked = wire::decode_to_node(frame)?;
-        let (answer, result) = match asked.message {
-            Ok(ToNode::Hello(hello)) => (FromNode::Hello(self.reply(&hello)), Ok(true)),
+        let (answer, error) = match asked.message {
+            Ok(ToNode::Hello(hello)) => match self.stranger(&hello) {
+                None => return Ok(Some((asked.correlation, hello))),
+                Some((code, reason)) => (refusal(code, reason.clone()), ConnectionError::Stranger(reason)),
+            },
             Ok(ToNode::Request(_)) => {
                 let refusal = refusal(ErrorCode::InvalidRequest, "the first message must be hello");
-                (refusal, Err(ConnectionError::GreetingMissing))
+                (refusal, ConnectionError::GreetingMissing)
             }
-            Err(error) => (refusal(error.code(), error.to_string()), Err(error.into())),
+            Err(error) => (refusal(error.code(), error.to_string()), error.into()),
         };
         self.encode(asked.correlation, &answer, &mut output);
         output.write_all(env, half).await?;
-        input.greeted();
-        result
+        Err(error)
+    }
+
+    /// Why who greets like this belongs elsewhere, if it does.
+    fn stranger(&self, hello: &Hello) -> Option<(ErrorCode, String)> {
+        let Shared { node, cluster_id, .. } = self.shared;
+        if let Some(theirs) = &hello.cluster_id
+            && theirs != cluster_id
+        {
+            let theirs = sanitised(theirs);
+            let reason = format!("node {node} belongs to cluster {cluster_id}, not to {theirs}");
+            return Some((ErrorCode::InconsistentClusterId, reason));
+        }
+        if hello.node == Some(*node) {
+            let reason = format!("node {node} is called by another that says that it is node {node}, too");
+            return Some((ErrorCode::InvalidRequest, reason));
+        }
+        None
     }
 
     fn reply(&self, hello: &Hello) -> HelloReply {
@@ -272,7 +372,8 @@ impl<'a, E: Env> Connection<'a, E> {
             let request = self.requests.acquire().await.expect("never closed");
             let next = tokio::select! {
                 biased;
-                () = stop.requested() => return Ok(()),
+                // Other nodes are answered to the end: they take over what this one leads.
+                () = stop.requested(), if !self.is_peer.get() => return Ok(()),
                 next = input.frame(self.env) => next?,
             };
             let frame = match next {
@@ -314,6 +415,13 @@ impl<'a, E: Env> Connection<'a, E> {
                 permits._fetch = Some(self.fetches.acquire().await.expect("never closed"));
                 (self.ask(Request::Fetch(fetch)).await?, Kind::Fetch)
             }
+            Ok(ToNode::Request(Request::Peer(_))) if !self.is_peer.get() => {
+                let reason = "only nodes of the cluster ask this";
+                (Answer::Known(refusal(ErrorCode::ClusterAuthorizationFailed, reason)), Kind::Other)
+            }
+            Ok(ToNode::Request(request @ Request::Peer(PeerRequest::Fetch(_)))) => {
+                (self.ask(request).await?, Kind::Fetch)
+            }
             Ok(ToNode::Request(Request::Produce(produce))) if produce.acks == Acks::None => {
                 (self.ask(Request::Produce(produce)).await?, Kind::Silent)
             }
@@ -324,7 +432,7 @@ impl<'a, E: Env> Connection<'a, E> {
 
     /// Hands a request to the node, behind all that came before it; the writer waits for the answer.
     async fn ask(&self, request: Request) -> Result<Answer, ConnectionError> {
-        Ok(Answer::Awaited((self.ask)(request).await?))
+        Ok(Answer::Awaited(self.behind.ask(request).await?))
     }
 
     /// The writing half; ends once the reading half is gone and everything but fetches is answered.
@@ -385,12 +493,15 @@ impl<'a, E: Env> Connection<'a, E> {
     }
 
     fn surroundings(&self, message: &FromNode) -> Surroundings {
-        let endpoints = |brokers: &[BrokerInfo]| {
-            let is_here = brokers.iter().any(|broker| broker.node == self.shared.node);
-            let advertised = self.advertised;
-            let endpoint = Endpoint { host: advertised.host.clone(), port: advertised.port };
-            is_here.then_some((self.shared.node, endpoint)).into_iter().collect()
+        // Each broker is where it says that it is; this one knows best of itself.
+        let endpoint = |broker: &BrokerInfo| {
+            let HostPort { host, port } = match broker.node == self.shared.node {
+                true => self.advertised.clone(),
+                false => HostPort::parse(&broker.endpoints.native)?,
+            };
+            Some((broker.node, Endpoint { host, port }))
         };
+        let endpoints = |brokers: &[BrokerInfo]| brokers.iter().filter_map(endpoint).collect();
         match message {
             FromNode::Response(Response::Metadata(metadata)) => {
                 Surroundings { endpoints: endpoints(&metadata.brokers), directory_path: None }

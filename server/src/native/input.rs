@@ -11,14 +11,14 @@ use crate::env::{Env, within};
 
 /// The reading half of a connection.
 #[derive(Debug)]
-pub(super) struct Input<R> {
+pub(crate) struct Input<R> {
     half: R,
     frames: FrameReader,
 }
 
 /// What came.
 #[derive(Debug)]
-pub(super) enum Next<T> {
+pub(crate) enum Next<T> {
     /// What was waited for.
     Came(T),
     /// The peer has closed its side.
@@ -29,22 +29,22 @@ pub(super) enum Next<T> {
 
 impl<R: AsyncRead + Unpin> Input<R> {
     /// Reads from `half`. Until [`Input::greeted`] only small frames are taken.
-    pub(super) fn new(half: R) -> Self {
+    pub(crate) fn new(half: R) -> Self {
         Self { half, frames: FrameReader::new(FIRST_FRAME_BYTES_MAX) }
     }
 
     /// The peer speaks the protocol: frames of every permitted size are taken.
-    pub(super) fn greeted(&mut self) {
+    pub(crate) fn greeted(&mut self) {
         self.frames.set_frame_bytes_max(FRAME_BYTES_MAX);
     }
 
     /// Waits for the peer's preamble, with which it shows that it speaks this protocol; false when it went before.
-    pub(super) async fn preamble<E: Env>(&mut self, env: &E) -> Result<bool, ConnectionError> {
+    pub(crate) async fn preamble<E: Env>(&mut self, env: &E) -> Result<bool, ConnectionError> {
         Ok(matches!(self.wait(env, FrameReader::read_version).await?, Next::Came(_)))
     }
 
     /// Waits for the next frame. Can be called again after being dropped half-way.
-    pub(super) async fn frame<E: Env>(&mut self, env: &E) -> Result<Next<Frame>, ConnectionError> {
+    pub(crate) async fn frame<E: Env>(&mut self, env: &E) -> Result<Next<Frame>, ConnectionError> {
         self.wait(env, FrameReader::next).await
     }
 

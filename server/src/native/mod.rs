@@ -9,6 +9,9 @@
 //! The frames themselves, and what stands in them, are [`tidelog_client::wire`]'s: client and node share one
 //! implementation.
 //!
+//! Nodes are clients of each other here, too: one that says in its greeting which node of the cluster it is may ask what only
+//! nodes ask. It is let in before the node can serve clients, for that is how a cluster comes to be able to.
+//!
 //! **Invariant:** hostile bytes cost their sender its connection and nobody else anything.
 
 mod connection;
@@ -20,6 +23,11 @@ mod tests;
 use tidelog_core::ids::NodeId;
 
 pub use self::connection::connection;
+pub(crate) use self::{
+    connection::ConnectionError,
+    input::{Input, Next},
+    output::Output,
+};
 
 /// What all connections of a node's native listener share.
 #[derive(Clone, Debug)]

@@ -15,19 +15,19 @@ use crate::env::{Env, within};
 
 /// Pieces of frames that wait to be written, in order; none is empty.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     pieces: VecDeque<Bytes>,
     size: usize,
 }
 
 impl Output {
     /// Bytes that wait.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Appends raw bytes.
-    pub(super) fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
         self.size += bytes.len();
         if !bytes.is_empty() {
             self.pieces.push_back(bytes);
@@ -35,14 +35,14 @@ impl Output {
     }
 
     /// Appends a frame.
-    pub(super) fn push_frame(&mut self, frame: EncodedFrame) {
+    pub(crate) fn push_frame(&mut self, frame: EncodedFrame) {
         for piece in frame.into_pieces() {
             self.push(piece);
         }
     }
 
     /// Writes everything. A peer that takes no byte for [`WRITE_STALL_MAX`] is given up.
-    pub(super) async fn write_all<E: Env>(
+    pub(crate) async fn write_all<E: Env>(
         &mut self,
         env: &E,
         half: &mut (impl AsyncWrite + Unpin),

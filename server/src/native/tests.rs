@@ -1,6 +1,6 @@
 //! One connection over a pipe, with a node that answers when the test says so.
 
-use std::{cell::Cell, future::Future, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, future::Future, net::SocketAddr, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use tidelog_client::wire::{
@@ -22,12 +22,13 @@ use tokio::{
 
 use super::{
     Shared,
-    connection::{Asking, Call, serve},
+    connection::{Asked, Asking, Call, serve},
 };
 use crate::{
     driver::Stopped,
     env::Pipes,
     listener::{HostPort, Stop},
+    peers::PeerEvent,
 };
 
 type Question = (Request, oneshot::Sender<Response>);
@@ -39,13 +40,45 @@ struct Peer {
     questions: mpsc::UnboundedReceiver<Question>,
     stop: watch::Sender<bool>,
     ended: Rc<Cell<bool>>,
+    ready: watch::Sender<bool>,
+    events: mpsc::UnboundedReceiver<PeerEvent>,
+}
+
+/// A node that answers what the test says.
+struct Script {
+    questions: mpsc::UnboundedSender<Question>,
+    events: mpsc::UnboundedSender<PeerEvent>,
+    is_ready: watch::Receiver<bool>,
+}
+
+impl Asked for Script {
+    fn ask(&self, request: Request) -> Asking {
+        let questions = self.questions.clone();
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            questions.send((request, reply)).map_err(|_| Stopped)?;
+            Ok(Box::pin(async move { answer.await.map_err(|_| Stopped) }) as Call)
+        })
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = Result<(), Stopped>>>> {
+        let mut is_ready = self.is_ready.clone();
+        Box::pin(async move { is_ready.wait_for(|&ready| ready).await.map(drop).map_err(|_| Stopped) })
+    }
+
+    fn tell(&self, event: PeerEvent) {
+        let _ = self.events.send(event);
+    }
 }
 
 impl Peer {
     /// A connection with a pipe that holds this much in each direction.
     fn connect(pipe_bytes: usize) -> Self {
         let (stream, served) = tokio::io::duplex(pipe_bytes);
-        let (script, questions) = mpsc::unbounded_channel::<Question>();
+        let (questions_in, questions) = mpsc::unbounded_channel::<Question>();
+        let (events_in, events) = mpsc::unbounded_channel();
+        let (ready, is_ready) = watch::channel(true);
+        let script = Script { questions: questions_in, events: events_in, is_ready };
         let (switch, stop) = Stop::new();
         let ended = Rc::new(Cell::new(false));
         let end = Rc::clone(&ended);
@@ -53,18 +86,18 @@ impl Peer {
             let shared = Shared::new(NodeId(3), "cluster".into(), "/data".into());
             let advertised = HostPort { host: "log3.example".into(), port: 9192 };
             let peer = SocketAddr::from(([127, 0, 0, 1], 5000));
-            let ask = |request| -> Asking {
-                let questions = script.clone();
-                Box::pin(async move {
-                    let (reply, answer) = oneshot::channel();
-                    questions.send((request, reply)).map_err(|_| Stopped)?;
-                    Ok(Box::pin(async move { answer.await.map_err(|_| Stopped) }) as Call)
-                })
-            };
-            serve(&shared, &Pipes, &ask, &stop, &advertised, served, peer).await;
+            serve(&shared, &Pipes, &script, &stop, &advertised, served, peer).await;
             end.set(true);
         });
-        Self { stream, frames: FrameReader::new(limits::FRAME_BYTES_MAX), questions, stop: switch, ended }
+        Self {
+            stream,
+            frames: FrameReader::new(limits::FRAME_BYTES_MAX),
+            questions,
+            stop: switch,
+            ended,
+            ready,
+            events,
+        }
     }
 
     async fn greeted() -> Self {
@@ -196,11 +229,14 @@ fn fetched(records: Bytes) -> Response {
 }
 
 fn cluster() -> Response {
-    let broker = |node| BrokerInfo { node: NodeId(node), rack: None, fenced: false, endpoints: Endpoints::default() };
+    let broker = |node, native: &str| {
+        let endpoints = Endpoints { native: native.into(), kafka: String::new() };
+        BrokerInfo { node: NodeId(node), rack: None, fenced: false, endpoints }
+    };
     Response::DescribeCluster(DescribeClusterResponse {
         cluster_id: "cluster".into(),
         controller: NodeId(3),
-        brokers: vec![broker(3), broker(4)],
+        brokers: vec![broker(3, ""), broker(4, "log4.example:9193"), broker(5, "")],
     })
 }
 
@@ -231,7 +267,9 @@ fn answers_come_in_the_order_in_which_they_are_there() {
         let answered = peer.answer().await;
         assert_eq!(answered.correlation, Correlation(3));
         let here = Endpoint { host: "log3.example".into(), port: 9192 };
-        assert_eq!(answered.surroundings.endpoints.into_iter().collect::<Vec<_>>(), [(NodeId(3), here)]);
+        let there = Endpoint { host: "log4.example".into(), port: 9193 };
+        let endpoints: Vec<_> = answered.surroundings.endpoints.into_iter().collect();
+        assert_eq!(endpoints, [(NodeId(3), here), (NodeId(4), there)]);
         produce_reply.send(produced(ErrorCode::None)).expect("it is waited for");
         assert_eq!(peer.answer().await.correlation, Correlation(2));
         fetch_reply.send(fetched(Bytes::new())).expect("it is waited for");
@@ -445,4 +483,64 @@ fn what_a_client_calls_itself_cannot_forge_a_log_line() {
     assert!(wire::decode_to_node(frame).is_ok());
     assert_eq!(super::connection::sanitised("a\nb\u{1b}[2Jé"), "a?b?[2J?");
     assert_eq!(super::connection::sanitised(&"x".repeat(1000)).len(), 64);
+}
+
+fn hello(node: Option<i32>, cluster_id: Option<&str>) -> ToNode {
+    let cluster_id = cluster_id.map(str::to_owned);
+    ToNode::Hello(Hello { software: "test".into(), features: 0, node: node.map(NodeId), cluster_id })
+}
+
+#[test]
+fn nodes_are_let_in_before_clients_and_their_coming_and_going_is_told() {
+    run(async {
+        let mut client = Peer::connect(64 << 10);
+        client.ready.send_replace(false);
+        client.write(&wire::preamble(wire::VERSION)).await;
+        client.send(0, &hello(None, Some("cluster"))).await;
+        let mut node = Peer::connect(64 << 10);
+        node.ready.send_replace(false);
+        node.write(&wire::preamble(wire::VERSION)).await;
+        node.send(0, &hello(Some(2), Some("cluster"))).await;
+        assert!(matches!(node.answer().await.message, FromNode::Hello(_)));
+        assert!(matches!(node.events.recv().await, Some(PeerEvent::Greeted { node: NodeId(2) })));
+        node.request(1, Request::Peer(PeerRequest::Ping)).await;
+        let (request, reply) = node.question().await;
+        assert_eq!(request, Request::Peer(PeerRequest::Ping));
+        reply.send(Response::Peer(PeerResponse::Pong)).expect("somebody waits");
+        assert_eq!(node.answer().await.message, FromNode::Response(Response::Peer(PeerResponse::Pong)));
+        // A node that stops answers other nodes to the end.
+        node.stop.send_replace(true);
+        node.request(2, Request::Peer(PeerRequest::Ping)).await;
+        let (_, reply) = node.question().await;
+        reply.send(Response::Peer(PeerResponse::Pong)).expect("somebody waits");
+        assert_eq!(node.answer().await.correlation, Correlation(2));
+        drop(node.stream);
+        assert!(matches!(node.events.recv().await, Some(PeerEvent::Disconnected { node: NodeId(2) })));
+        let early = tokio::time::timeout(Duration::from_secs(60), client.answer()).await;
+        assert!(early.is_err(), "nobody can be served yet");
+        client.ready.send_replace(true);
+        assert!(matches!(client.answer().await.message, FromNode::Hello(_)));
+        // What only nodes ask is refused to it.
+        client.request(1, Request::Peer(PeerRequest::Ping)).await;
+        assert_eq!(client.refusal().await, (Correlation(1), ErrorCode::ClusterAuthorizationFailed));
+        assert!(client.events.try_recv().is_err(), "a client's coming is not told");
+    });
+}
+
+#[test]
+fn strangers_are_turned_away() {
+    run(async {
+        let cases = [
+            (hello(Some(2), Some("other")), ErrorCode::InconsistentClusterId),
+            (hello(None, Some("other")), ErrorCode::InconsistentClusterId),
+            (hello(Some(3), Some("cluster")), ErrorCode::InvalidRequest),
+        ];
+        for (hello, error) in cases {
+            let mut peer = Peer::connect(64 << 10);
+            peer.write(&wire::preamble(wire::VERSION)).await;
+            peer.send(0, &hello).await;
+            assert_eq!(peer.refusal().await, (Correlation(0), error));
+            assert!(peer.is_closed().await);
+        }
+    });
 }

@@ -42,8 +42,12 @@ impl DataDirectory<FileDisk> {
             Err(DirError::NotFormatted) => {
                 let identity = Identity {
                     node: settings.node_id.map_or(NODE_ID_DEFAULT, NodeId),
-                    // Kafka's form of an id: 22 characters of base64.
-                    cluster_id: DirectoryId(random()?).to_string(),
+                    cluster_id: match &settings.cluster_id {
+                        Some(asked) => asked.clone(),
+                        None if !settings.peers.is_empty() => settings.peers.cluster_id(),
+                        // Kafka's form of an id: 22 characters of base64.
+                        None => DirectoryId(random()?).to_string(),
+                    },
                     directory: DirectoryId(random()?),
                 };
                 LogDir::format(&disk, &identity).map_err(|error| refused(path, &error))?;
@@ -62,9 +66,23 @@ impl DataDirectory<FileDisk> {
                 "a directory keeps its node id; leave the setting out, or choose another folder with --data DIR",
             ));
         }
+        if let Some(asked) = &settings.cluster_id
+            && *asked != state.identity.cluster_id
+        {
+            return Err(ServeError::new(
+                exit::CONFIG,
+                format!("{} belongs to cluster {}, not to {asked}", path.display(), state.identity.cluster_id),
+                "a directory keeps its cluster id; leave the setting out, or choose another folder with --data DIR",
+            ));
+        }
         let seed = u64::from_be_bytes(random()?);
         Ok(Self { disk, logs, state, seed })
     }
+}
+
+/// A number for this run of the process.
+pub(super) fn incarnation() -> Result<u128, ServeError> {
+    random().map(u128::from_be_bytes)
 }
 
 /// A file that says that this folder is not a data directory, if there is one.

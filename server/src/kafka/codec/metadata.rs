@@ -13,6 +13,7 @@ use super::{
     super::api::APIS, Place, Reader, Shape, Task, WireError, Writer, data::topic_name, name_or_empty, partition_id,
     write_error, write_nodes,
 };
+use crate::listener::HostPort;
 
 /// "Operations were not asked for."
 const NO_OPERATIONS: i32 = i32::MIN;
@@ -177,11 +178,16 @@ fn write_brokers(
     w: &mut Writer,
     mut rest: impl FnMut(&mut Writer, &BrokerInfo),
 ) {
-    let reachable: Vec<_> = brokers.iter().filter(|broker| broker.node == place.node).collect();
-    w.array(reachable.into_iter(), |w, broker| {
+    // Each is where it says that it is; this one knows best of itself. Who has not said it cannot be reached.
+    let address = |broker: &BrokerInfo| match broker.node == place.node {
+        true => Some(HostPort { host: place.host.to_owned(), port: place.port }),
+        false => HostPort::parse(&broker.endpoints.kafka),
+    };
+    let reachable: Vec<_> = brokers.iter().filter_map(|broker| Some((broker, address(broker)?))).collect();
+    w.array(reachable.into_iter(), |w, (broker, HostPort { host, port })| {
         w.i32(broker.node.0);
-        w.string(place.host);
-        w.i32(i32::from(place.port));
+        w.string(&host);
+        w.i32(i32::from(port));
         rest(w, broker);
         w.end();
     });

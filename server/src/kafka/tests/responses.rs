@@ -235,12 +235,17 @@ fn broker() -> BrokerInfo {
     BrokerInfo { node: NodeId(3), rack: Some("r1".into()), fenced: false, endpoints: Endpoints::default() }
 }
 
+fn other_broker() -> BrokerInfo {
+    let endpoints = Endpoints { native: "[::1]:9194".into(), kafka: "[::1]:9094".into() };
+    BrokerInfo { node: NodeId(4), rack: None, fenced: false, endpoints }
+}
+
 #[test]
 fn metadata_encodes_in_every_version() {
     for v in versions(ApiKey::Metadata) {
         let shape = Shape::Metadata { cluster_operations: true, topic_operations: true };
         let response = Response::Metadata(MetadataResponse {
-            brokers: vec![broker()],
+            brokers: vec![broker(), other_broker(), BrokerInfo { node: NodeId(6), ..broker() }],
             cluster_id: "cluster".into(),
             controller: NodeId(3),
             topics: vec![topic_metadata(), unknown_topic()],
@@ -248,6 +253,9 @@ fn metadata_encodes_in_every_version() {
         let found: kp::MetadataResponse = answered(ApiKey::Metadata, v, shape, response);
         let broker = &found.brokers[0];
         assert_eq!((broker.node_id, broker.host.as_str(), broker.port), (kp::BrokerId(3), "broker.example", 9092));
+        let other = &found.brokers[1];
+        assert_eq!((other.node_id, other.host.as_str(), other.port), (kp::BrokerId(4), "::1", 9094));
+        assert_eq!(found.brokers.len(), 2, "who has said no address cannot be reached");
         assert_eq!(broker.rack.as_deref(), (v >= 1).then_some("r1"));
         assert_eq!(found.cluster_id.as_deref(), (v >= 2).then_some("cluster"));
         assert_eq!(found.controller_id.0, if v >= 1 { 3 } else { -1 });
