@@ -68,6 +68,13 @@ pub const TAIL_CACHE_BYTES_MAX: usize = 16 << 20;
 /// or, better, not read from their sockets.
 pub const APPEND_BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
 
+/// What one fetch of the metadata log brings, but for its first batch.
+pub const METADATA_FETCH_BYTES_MAX: usize = 8 << 20;
+/// The newest batches of the metadata log that stay in memory for followers. What is not on the disk yet stays in any case.
+pub const METADATA_TAIL_BYTES_MAX: usize = 1 << 20;
+/// Nodes that pull the metadata log without a vote and whose progress is remembered.
+pub const QUORUM_OBSERVERS_MAX: usize = 10_000;
+
 /// The keys that one round of cleaning remembers: 24 bytes for each, 786,432 of them. A log with more is cleaned in
 /// several rounds.
 pub const CLEAN_MAP_BYTES_MAX: usize = 24 << 20;

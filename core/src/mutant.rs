@@ -14,6 +14,30 @@ pub enum Mutant {
     X16,
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
+    /// A vote is given before it is durable.
+    X26,
+    /// A leader commits records of older epochs by counting who has them (Raft, figure 8).
+    X27,
+    /// A follower takes over the leader's high watermark though its own log parts from the leader's below it.
+    X29,
+    /// What a follower has counts as acknowledged though its log parts from the leader's.
+    X30,
+    /// A decision of the controller is confirmed though it has lost the lead before it was committed.
+    X31,
+    /// A follower of the metadata log whose end parts from the leader's drops all of it (KAFKA-12460).
+    X32,
+    /// A leader of the metadata quorum that hears of nobody never resigns (KAFKA-15489).
+    X33,
+    /// A single voter resigns because it hears of no majority (KAFKA-16144).
+    X34,
+    /// A question for votes puts off the elections of those who are asked.
+    X41,
+    /// Records count as on a majority's disks when they are written and not synced (NATS server issue 7564).
+    X44,
+    /// A leader turns away a voter that has less than before, as after the loss of its disk (KAFKA-12181).
+    X47,
+    /// A vote is counted though it comes with a newer epoch.
+    X50,
     /// Producers' batches are judged without those still on their way to the disk.
     Y11,
     /// A batch that repeats one in flight is acknowledged at once, before the one in flight is durable.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{ErrorCode, Records, Request, Response};
 use crate::{
     epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{BrokerEpoch, DirectoryId, NodeId, ProducerId, TopicPartition},
+    ids::{BrokerEpoch, DirectoryId, NodeId, ProducerId, TopicId, TopicPartition},
     offset::Offset,
     time::Duration,
 };
@@ -168,6 +168,13 @@ pub struct ReplicaFetchRequest {
     pub forgotten: Vec<TopicPartition>,
 }
 
+impl ReplicaFetchRequest {
+    /// Is it the metadata log that is pulled?
+    pub fn is_of_metadata(&self) -> bool {
+        self.partitions.first().is_some_and(|partition| partition.id.topic == TopicId::METADATA)
+    }
+}
+
 /// One log that is pulled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaFetchPartition {
@@ -209,7 +216,7 @@ pub struct ReplicaFetched {
     pub leader: Option<NodeId>,
     /// That epoch.
     pub leader_epoch: LeaderEpoch,
-    /// Where committed records end.
+    /// Where committed records end; [`Offset::NONE`] while a new leader of the metadata log does not know.
     pub high_watermark: Offset,
     /// Where the log begins.
     pub log_start: Offset,

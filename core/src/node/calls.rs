@@ -29,12 +29,24 @@ pub(super) struct Calls {
 pub(super) enum Purpose {
     /// A client's request that the controller decides.
     Forward(RequestId, Request),
+    /// The metadata quorum asked this node, in the role that it had then.
+    Quorum {
+        /// Whom.
+        to: NodeId,
+        /// The role, counted.
+        turn: u64,
+    },
 }
 
 impl Calls {
     /// Does nobody wait for an answer?
     pub(super) fn is_quiet(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// What the quorum asked in earlier roles is of no interest any more.
+    pub(super) fn forget_quorum_before(&mut self, now: u64) {
+        self.open.retain(|_, purpose| !matches!(purpose, Purpose::Quorum { turn, .. } if *turn < now));
     }
 }
 
@@ -64,6 +76,7 @@ impl Node {
         let Some(purpose) = self.calls.open.remove(&call) else { return };
         match purpose {
             Purpose::Forward(id, request) => self.on_forwarded(id, &request, outcome),
+            Purpose::Quorum { to, turn } => self.on_quorum_answered(to, turn, outcome),
         }
     }
 
@@ -131,7 +144,12 @@ impl Node {
     /// Routes what a peer asks. Peers are answered in every phase but the last ones: a quorum must form before anybody
     /// can serve.
     pub(super) fn on_peer_request(&mut self, id: RequestId, request: PeerRequest) {
+        let votes = self.quorum().is_some() && !matches!(self.phase, Phase::Closed | Phase::Halted);
         match request {
+            PeerRequest::Vote(r) if votes => self.on_vote_request(id, &r),
+            PeerRequest::BeginEpoch(r) if votes => self.on_begin_epoch(id, &r),
+            PeerRequest::EndEpoch(r) if votes => self.on_end_epoch(id, &r),
+            PeerRequest::Fetch(r) if votes && r.is_of_metadata() => self.on_metadata_fetch(id, &r),
             PeerRequest::Forward(request) => self.on_handed_on(id, *request),
             PeerRequest::Ping => self.respond_peer(id, PeerResponse::Pong),
             other => {

@@ -120,5 +120,6 @@ impl Node {
     pub(super) fn on_request_deadline(&mut self, id: RequestId) {
         self.finish_produce(id);
         self.finish_fetch(id);
+        self.finish_pull(id);
     }
 }

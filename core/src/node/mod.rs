@@ -78,6 +78,7 @@ pub struct Node {
     producer_ids: produce::ProducerIds,
     // What other nodes are asked.
     calls: calls::Calls,
+    quorum_seed: u64,
 }
 
 /// What a job was ordered for, where that is not an append.
@@ -96,6 +97,7 @@ impl Node {
     pub fn new(config: NodeConfig, recovered: DirState, seed: u64) -> Self {
         let mut prng = Prng::new(seed);
         let controller_seed = Prng::new(prng.next_u64());
+        let quorum_seed = prng.next_u64();
         let timers = Timers::new(config.retention_check_interval, config.cleaner_backoff, config.expiry_check_interval);
         Self {
             controller: Controller::new(
@@ -126,6 +128,7 @@ impl Node {
             gathers: Gathers::default(),
             producer_ids: produce::ProducerIds::default(),
             calls: calls::Calls::default(),
+            quorum_seed,
         }
     }
 
@@ -223,6 +226,7 @@ impl Node {
             self.timers.unpark(parked.deadline, id);
         }
         self.drop_fetch(id);
+        self.abandon_pull(id);
         self.gathers.take(id);
     }
 
@@ -265,6 +269,7 @@ impl Node {
         while let Some(request) = self.timers.due_request(self.now.mono) {
             self.on_request_deadline(request);
         }
+        self.on_quorum_time();
         self.housekeep();
     }
 

@@ -157,6 +157,8 @@ impl Node {
                 self.respond(id, request.refuse(ErrorCode::NotController));
             }
         }
+        self.leave_quorum();
+        self.finish_pulls();
         self.close_when_quiet();
     }
 

@@ -1,55 +1,22 @@
-//! The node's metadata log: read at start, appended to one decision at a time, applied once committed.
+//! Decisions: taken one at a time by the leader, committed by the quorum, applied by every node.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    string::ToString,
-    vec::Vec,
-};
+use alloc::{string::ToString, vec::Vec};
 
-use bytes::Bytes;
-
-use super::{Node, startup::Phase};
+use super::{MetadataJob, Node};
 use crate::{
     cluster::{self, Decision, MetadataRecord},
-    epoch::LeaderEpoch,
-    ids::{BrokerEpoch, JobId, LogId, NodeId, ProducerId, RequestId, TopicId, TopicName, TopicPartition},
-    log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
+    ids::{BrokerEpoch, NodeId, ProducerId, RequestId, TopicName, TopicPartition},
+    log::{Job, LogError},
     message::{CreateTopicsRequest, ErrorCode, MetadataRequest, NewTopic, Request, Response, TopicRef},
+    mutant,
+    node::startup::Phase,
     offset::Offset,
-    quorum::Quorum,
-    record::{Batch, BatchBuilder, BatchOptions, Batches},
+    record::{Batch, BatchBuilder, BatchOptions},
     time::{Duration, Timestamp},
 };
 
-/// The folder of the metadata log, as Kafka has it.
-const DIR: &str = "__cluster_metadata-0";
-/// What is read of it at a time.
-const READ_BYTES: usize = 1 << 20;
-
-/// The metadata log as this node sees it.
-#[derive(Debug, Default)]
-pub(super) struct MetadataLog {
-    quorum: Option<Quorum>,
-    jobs: BTreeMap<JobId, MetadataJob>,
-    /// Records that are in the log but not known to be committed, by the end of their batch.
-    uncommitted: VecDeque<(Offset, Vec<MetadataRecord>)>,
-    /// The decision on its way.
-    committing: Option<Committing>,
-    closed: bool,
-}
-
 #[derive(Debug)]
-enum MetadataJob {
-    Open,
-    Read,
-    Vote(Vote),
-    Append { end: Offset },
-    Order,
-    Close,
-}
-
-#[derive(Debug)]
-struct Committing {
+pub(super) struct Committing {
     end: Offset,
     committed: bool,
     reply: Reply,
@@ -57,7 +24,7 @@ struct Committing {
 
 /// What follows once a decision is committed, applied, and the logs that it created are open.
 #[derive(Debug)]
-enum Reply {
+pub(super) enum Reply {
     LeaderElected,
     Registered,
     Response(RequestId, Request, Response),
@@ -67,7 +34,7 @@ enum Reply {
 
 /// A decision that is to be taken once those before it are committed.
 #[derive(Debug)]
-pub(super) enum Pending {
+pub(in crate::node) enum Pending {
     /// A client's request.
     Request(RequestId, Request),
     /// The next block of producer ids.
@@ -76,110 +43,28 @@ pub(super) enum Pending {
     AutoCreate(RequestId, MetadataRequest),
 }
 
-impl MetadataLog {
-    pub(super) fn is_quiet(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// The controller: whoever leads the metadata log.
-    pub(super) fn leader(&self) -> Option<NodeId> {
-        self.quorum.as_ref().and_then(Quorum::leader)
-    }
-
-    /// The quorum as this node sees it, once the log is open.
-    pub(super) fn view(&self) -> Option<&Quorum> {
-        self.quorum.as_ref()
-    }
-
-    fn quorum(&mut self) -> &mut Quorum {
-        self.quorum.as_mut().expect("the metadata log is open")
-    }
-}
-
 impl Node {
-    pub(super) fn open_metadata_log(&mut self) {
-        // The log is never cut by age or size: its records are all there is of the cluster.
-        let config = LogConfig { retention: None, ..LogConfig::default() };
-        let open = Job::Open { dir: DIR.to_string(), topic_id: TopicId::METADATA, config, wall: self.now.wall };
-        self.run_metadata(open, MetadataJob::Open);
-    }
-
-    fn run_metadata(&mut self, order: Job, kind: MetadataJob) {
-        let job = self.effects.run(LogId::METADATA, order);
-        self.metadata.jobs.insert(job, kind);
-    }
-
-    pub(super) fn on_metadata_job_ended(&mut self, job: JobId, outcome: Result<JobOutcome, LogError>) {
-        let kind = self.metadata.jobs.remove(&job).expect("an answer follows an order");
-        match (kind, outcome) {
-            (MetadataJob::Close, _) => {
-                self.metadata.closed = true;
-            }
-            (MetadataJob::Append { end }, Err(error)) => self.on_metadata_append_failed(end, &error),
-            (_, Err(error)) => self.halt(&error.to_string()),
-            (MetadataJob::Append { end }, Ok(_)) => self.on_metadata_appended(end),
-            (_, Ok(_)) if self.phase != Phase::Starting => {}
-            (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(&state),
-            (MetadataJob::Read, Ok(JobOutcome::Read { batches })) => self.on_metadata_read(batches),
-            (MetadataJob::Vote(vote), Ok(JobOutcome::Done)) => self.on_vote_saved(vote),
-            (MetadataJob::Order, Ok(_)) => {}
-            (kind, Ok(outcome)) => panic!("{kind:?} was answered by {outcome:?}"),
-        }
-        self.close_when_quiet();
-    }
-
-    fn on_metadata_opened(&mut self, state: &LogState) {
-        let voted = self.recovered.vote.map_or(LeaderEpoch::NONE, |vote| vote.epoch);
-        let appended = state.epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
-        let me = self.config.node;
-        let quorum = Quorum::new(me, alloc::vec![me], voted.max(appended), state.log_end);
-        self.metadata.quorum = Some(quorum);
-        if state.log_start != Offset::ZERO {
-            return self.halt("its beginning is missing");
-        }
-        self.read_metadata(Offset::ZERO);
-    }
-
-    fn read_metadata(&mut self, from: Offset) {
-        let bound = self.metadata.quorum().log_end();
-        if from < bound {
-            return self.run_metadata(Job::Read { from, bound, max_bytes: READ_BYTES }, MetadataJob::Read);
-        }
-        let vote = self.metadata.quorum().campaign();
-        self.run_metadata(Job::SaveVote(vote), MetadataJob::Vote(vote));
-    }
-
-    fn on_metadata_read(&mut self, pieces: Vec<Bytes>) {
-        let mut next = None;
-        for batch in pieces.into_iter().flat_map(Batches) {
-            let records = match batch.map_err(|e| e.to_string()).and_then(|batch| {
-                next = Some(batch.header().next_offset());
-                read_records(&batch)
-            }) {
-                Ok(records) => records,
-                Err(reason) => return self.halt(&reason),
-            };
-            self.metadata.uncommitted.push_back((next.expect("just set"), records));
-        }
-        match next {
-            Some(next) => self.read_metadata(next),
-            None => self.halt("it ends before its end"),
-        }
-    }
-
-    fn on_vote_saved(&mut self, vote: Vote) {
-        if !self.metadata.quorum().vote_persisted(vote) {
-            return;
-        }
-        let (epoch, start) = (self.metadata.quorum().epoch(), self.metadata.quorum().log_end());
+    /// This node was elected: its epoch begins with a record of its own, without which nothing commits.
+    pub(super) fn take_lead(&mut self, granting: &[NodeId]) {
+        let quorum = self.metadata.quorum();
+        let (epoch, start, voters) = (quorum.epoch(), quorum.log_end(), quorum.voters().to_vec());
         self.run_metadata(Job::StartEpoch { epoch, start }, MetadataJob::Order);
-        let me = self.config.node;
-        let batch = Batch::leader_change(me, &[me], &[me], self.now.wall);
+        let batch = Batch::leader_change(self.config.node, &voters, granting, self.now.wall);
         self.append_metadata(batch, Vec::new(), Reply::LeaderElected);
+    }
+
+    /// This node leads no longer. What it had decided may still be committed by its successor, or be cut off.
+    pub(super) fn lose_lead(&mut self) {
+        if let Some(committing) = self.metadata.committing.take() {
+            let known = committing.committed || mutant!(X31);
+            self.give_reply(committing.reply, if known { ErrorCode::None } else { ErrorCode::RequestTimedOut });
+        }
+        for pending in core::mem::take(&mut self.pending) {
+            self.refuse_pending(pending);
+        }
+        if core::mem::take(&mut self.metadata.is_controller) {
+            self.on_lost_controller();
+        }
     }
 
     fn append_metadata(&mut self, mut batch: Batch, records: Vec<MetadataRecord>, reply: Reply) {
@@ -187,44 +72,57 @@ impl Node {
         let wall = self.now.wall;
         let quorum = self.metadata.quorum();
         batch.stamp(quorum.log_end(), quorum.epoch());
-        let end = batch.header().next_offset();
+        let (end, generation) = (batch.header().next_offset(), quorum.generation());
         quorum.appended(end);
         self.metadata.uncommitted.push_back((end, records));
+        self.metadata.tail.push(batch.clone());
         self.metadata.committing = Some(Committing { end, committed: false, reply });
-        self.run_metadata(Job::Append { batches: alloc::vec![batch], sync: true, wall }, MetadataJob::Append { end });
+        let append = Job::Append { batches: alloc::vec![batch], sync: true, wall };
+        self.run_metadata(append, MetadataJob::Append { end, generation });
+        self.wake_pulls();
     }
 
-    fn on_metadata_appended(&mut self, end: Offset) {
-        let me = self.config.node;
-        let Some(committed) = self.metadata.quorum().persisted(me, end) else { return };
+    /// Applies what has been committed, in order, and goes on with what waited for that.
+    pub(super) fn apply_committed(&mut self) {
+        let committed = self.metadata.quorum().high_watermark();
         while let Some((end, records)) = self.metadata.uncommitted.pop_front() {
             if end > committed {
                 self.metadata.uncommitted.push_front((end, records));
                 break;
             }
             records.iter().for_each(|record| self.apply(record));
+            self.metadata.applied = end;
         }
         if let Some(committing) = self.metadata.committing.as_mut().filter(|c| c.end <= committed) {
             committing.committed = true;
         }
         self.finish_commit();
+        if !self.metadata.is_caught_up && self.metadata.quorum().is_caught_up() {
+            self.metadata.is_caught_up = true;
+            self.on_metadata_caught_up();
+        }
     }
 
-    /// Nothing of a decision whose append failed has happened; the next one may fare better.
-    fn on_metadata_append_failed(&mut self, end: Offset, error: &LogError) {
-        if self.phase == Phase::Starting {
+    /// Nothing of a decision whose append failed has happened; the next one may fare better. Among several voters, one of
+    /// them has to take it.
+    pub(super) fn on_metadata_append_failed(&mut self, generation: u64, error: &LogError) {
+        let is_alone = self.metadata.quorum().voters().len() == 1;
+        let for_good = matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
+        if if is_alone { self.phase == Phase::Starting } else { for_good } {
             return self.halt(&error.to_string());
         }
-        let (failed, _) = self.metadata.uncommitted.pop_back().expect("it was to be committed");
-        let committing = self.metadata.committing.take().expect("it was on its way");
-        assert!(failed == end && committing.end == end, "decisions are taken one at a time");
-        self.metadata.quorum().append_failed();
-        match committing.reply {
-            Reply::LeaderElected | Reply::Registered => self.halt(&error.to_string()),
-            Reply::Response(id, request, _) => self.respond(id, request.refuse(ErrorCode::KafkaStorageError)),
-            Reply::ProducerIds(_) => self.refuse_producer_ids(ErrorCode::KafkaStorageError),
-            Reply::AutoCreated(id, request) => self.answer_metadata(id, &request),
+        let now = self.now.mono;
+        self.metadata.quorum().append_failed(now, generation);
+        let end = self.metadata.quorum().log_end();
+        self.metadata.forget_past(end);
+        if is_alone {
+            let committing = self.metadata.committing.take().expect("it was on its way");
+            match committing.reply {
+                Reply::LeaderElected | Reply::Registered => return self.halt(&error.to_string()),
+                reply => self.give_reply(reply, ErrorCode::KafkaStorageError),
+            }
         }
+        self.settle_quorum();
         self.decide_next();
     }
 
@@ -272,26 +170,56 @@ impl Node {
             let partition = self.partitions.get_mut(log).expect("a partition that is led has its log");
             partition.config = config.clone();
             let job = self.effects.run(*log, Job::Configure { config: config.clone() });
-            self.jobs.insert(job, super::Purpose::Order);
+            self.jobs.insert(job, crate::node::Purpose::Order);
         }
     }
 
     /// Gives the answer to the decision on its way once it is committed and what it created is open; takes the next.
-    pub(super) fn finish_commit(&mut self) {
+    pub(in crate::node) fn finish_commit(&mut self) {
         let done = self.metadata.committing.as_ref().is_some_and(|c| c.committed) && self.opening.is_empty();
         if !done || self.phase == Phase::Halted {
             return;
         }
         let committing = self.metadata.committing.take().expect("just looked at");
-        match committing.reply {
-            Reply::LeaderElected => return self.register(),
-            Reply::Registered => return self.open_partitions(),
-            Reply::Response(id, _, response) => self.respond(id, response),
-            Reply::ProducerIds(first) => self.on_producer_ids_allotted(first),
-            Reply::AutoCreated(id, request) => self.answer_metadata(id, &request),
-        }
+        self.give_reply(committing.reply, ErrorCode::None);
         self.decide_next();
     }
+
+    /// Says what has become of a decision: it is committed, or there is an error.
+    fn give_reply(&mut self, reply: Reply, error: ErrorCode) {
+        match reply {
+            Reply::LeaderElected if error.is_none() => {
+                self.metadata.is_controller = true;
+                self.on_became_controller();
+            }
+            Reply::Registered if error.is_none() => self.open_partitions(),
+            Reply::LeaderElected | Reply::Registered => {}
+            Reply::Response(id, _, response) if error.is_none() => self.respond(id, response),
+            Reply::Response(id, request, _) => self.respond(id, request.refuse(error)),
+            Reply::ProducerIds(first) if error.is_none() => self.on_producer_ids_allotted(first),
+            Reply::ProducerIds(_) => self.refuse_producer_ids(error),
+            Reply::AutoCreated(id, request) => self.answer_metadata(id, &request),
+        }
+    }
+
+    fn refuse_pending(&mut self, pending: Pending) {
+        match pending {
+            Pending::Request(id, request) => self.respond(id, request.refuse(ErrorCode::NotController)),
+            Pending::ProducerIds => self.refuse_producer_ids(ErrorCode::NotController),
+            Pending::AutoCreate(id, request) => self.answer_metadata(id, &request),
+        }
+    }
+
+    /// This node decides from here on: all that was decided before is applied.
+    fn on_became_controller(&mut self) {
+        self.register();
+    }
+
+    /// This node decides no more.
+    fn on_lost_controller(&mut self) {}
+
+    /// All that was committed when this node came is applied.
+    fn on_metadata_caught_up(&mut self) {}
 
     fn register(&mut self) {
         if self.phase != Phase::Starting {
@@ -311,30 +239,28 @@ impl Node {
         self.append_metadata(write_records(&records, self.now.wall), records, Reply::Registered);
     }
 
-    pub(super) fn enqueue(&mut self, pending: Pending) {
+    pub(in crate::node) fn enqueue(&mut self, pending: Pending) {
+        if self.metadata.leader() != Some(self.config.node) {
+            return self.refuse_pending(pending);
+        }
         self.pending.push_back(pending);
         self.decide_next();
     }
 
-    pub(super) fn is_committing_producer_ids(&self) -> bool {
+    pub(in crate::node) fn is_committing_producer_ids(&self) -> bool {
         self.metadata.committing.as_ref().is_some_and(|c| matches!(c.reply, Reply::ProducerIds(_)))
     }
 
     /// Takes decisions until one has something to commit.
     fn decide_next(&mut self) {
-        while self.phase == Phase::Serving
+        while matches!(self.phase, Phase::Starting | Phase::Serving)
+            && self.metadata.is_controller()
             && self.metadata.committing.is_none()
             && let Some(pending) = self.pending.pop_front()
         {
             let (records, reply) = self.decide(pending);
             if records.is_empty() {
-                match reply {
-                    Reply::Response(id, _, response) => self.respond(id, response),
-                    Reply::AutoCreated(id, request) => self.answer_metadata(id, &request),
-                    Reply::LeaderElected | Reply::Registered | Reply::ProducerIds(_) => {
-                        unreachable!("these decisions have records")
-                    }
-                }
+                self.give_reply(reply, ErrorCode::None);
             } else {
                 self.append_metadata(write_records(&records, self.now.wall), records, reply);
             }
@@ -376,14 +302,6 @@ impl Node {
             }
         }
     }
-
-    pub(super) fn close_metadata_log(&mut self) {
-        if self.metadata.quorum.is_none() {
-            self.metadata.closed = true;
-            return self.close_when_quiet();
-        }
-        self.run_metadata(Job::Close, MetadataJob::Close);
-    }
 }
 
 /// The topics that a metadata request names and that do not exist.
@@ -413,7 +331,7 @@ fn write_records(records: &[MetadataRecord], wall: Timestamp) -> Batch {
 }
 
 /// The records of a batch that was read back; the error is the reason in words.
-fn read_records(batch: &Batch) -> Result<Vec<MetadataRecord>, alloc::string::String> {
+pub(super) fn read_records(batch: &Batch) -> Result<Vec<MetadataRecord>, alloc::string::String> {
     if batch.header().is_control() {
         return Ok(Vec::new());
     }

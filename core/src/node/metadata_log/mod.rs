@@ -1,0 +1,331 @@
+//! The node's metadata log: read at start, agreed on by the quorum, applied once committed.
+//!
+//! ```text
+//! Quorum --Order--> jobs on the log, calls to peers
+//!    ^                  |
+//!    +---- outcomes ----+        committed records --> apply (every node), decisions (the leader alone)
+//! ```
+//!
+//! Whatever is told to the quorum, [`Node::settle_quorum`] follows: it carries out what the quorum orders, applies what
+//! has been committed and wakes the followers that wait for either.
+
+mod commit;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::ToString,
+    vec::Vec,
+};
+
+use bytes::Bytes;
+
+use super::{Node, calls, startup::Phase, timers::TimerKind};
+use crate::{
+    cluster::MetadataRecord,
+    epoch::LeaderEpoch,
+    ids::{JobId, LogId, NodeId, RequestId, TopicId},
+    log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
+    message::{CallError, PeerResponse, VoteResponse},
+    offset::Offset,
+    prng::Prng,
+    quorum::{Order, Quorum, QuorumWaits},
+    record::{Batch, Batches},
+};
+use commit::Committing;
+pub(super) use commit::Pending;
+use serve::{Pulls, Tail};
+
+/// The folder of the metadata log, as Kafka has it.
+const DIR: &str = "__cluster_metadata-0";
+/// What is read of it at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// The metadata log as this node sees it.
+#[derive(Debug)]
+pub(super) struct MetadataLog {
+    quorum: Option<Quorum>,
+    jobs: BTreeMap<JobId, MetadataJob>,
+    /// Records that are in the log but not known to be committed, by the end of their batch.
+    uncommitted: VecDeque<(Offset, Vec<MetadataRecord>)>,
+    /// The end of what has been applied.
+    applied: Offset,
+    /// The decision on its way.
+    committing: Option<Committing>,
+    /// The newest batches, for followers.
+    tail: Tail,
+    /// Followers that wait for something new.
+    pulls: Pulls,
+    /// Has this node led the quorum since its own epoch's first record was committed?
+    is_controller: bool,
+    /// Has all been applied that was committed when this node came?
+    is_caught_up: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum MetadataJob {
+    Open,
+    Read,
+    Vote { vote: Vote, answer: Option<(RequestId, VoteResponse)> },
+    Append { end: Offset, generation: u64 },
+    Truncate { generation: u64 },
+    Order,
+    Close,
+}
+
+impl Default for MetadataLog {
+    fn default() -> Self {
+        Self {
+            quorum: None,
+            jobs: BTreeMap::new(),
+            uncommitted: VecDeque::new(),
+            applied: Offset::ZERO,
+            committing: None,
+            tail: Tail::default(),
+            pulls: Pulls::default(),
+            is_controller: false,
+            is_caught_up: false,
+            closed: false,
+        }
+    }
+}
+
+impl MetadataLog {
+    pub(super) fn is_quiet(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The controller: whoever leads the metadata log.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.quorum.as_ref().and_then(Quorum::leader)
+    }
+
+    /// Does this node decide? Only once what former leaders have committed is applied.
+    pub(super) fn is_controller(&self) -> bool {
+        self.is_controller
+    }
+
+    /// The end of the records that this node has applied.
+    pub(super) fn applied(&self) -> Offset {
+        self.applied
+    }
+
+    pub(super) fn view(&self) -> Option<&Quorum> {
+        self.quorum.as_ref()
+    }
+
+    fn quorum(&mut self) -> &mut Quorum {
+        self.quorum.as_mut().expect("the metadata log is open")
+    }
+
+    /// Forgets what is in the log no more.
+    fn forget_past(&mut self, end: Offset) {
+        while self.uncommitted.back().is_some_and(|(last, _)| *last > end) {
+            self.uncommitted.pop_back();
+        }
+        self.tail.cut(end);
+    }
+}
+
+impl Node {
+    pub(super) fn open_metadata_log(&mut self) {
+        // The log is never cut by age or size: its records are all there is of the cluster.
+        let config = LogConfig { retention: None, ..LogConfig::default() };
+        let open = Job::Open { dir: DIR.to_string(), topic_id: TopicId::METADATA, config, wall: self.now.wall };
+        self.run_metadata(open, MetadataJob::Open);
+    }
+
+    fn run_metadata(&mut self, order: Job, kind: MetadataJob) {
+        let job = self.effects.run(LogId::METADATA, order);
+        self.metadata.jobs.insert(job, kind);
+    }
+
+    pub(super) fn on_metadata_job_ended(&mut self, job: JobId, outcome: Result<JobOutcome, LogError>) {
+        let kind = self.metadata.jobs.remove(&job).expect("an answer follows an order");
+        if self.phase == Phase::Halted {
+            return;
+        }
+        let now = self.now.mono;
+        match (kind, outcome) {
+            (MetadataJob::Close, _) => self.metadata.closed = true,
+            (MetadataJob::Append { generation, .. }, Err(error)) => self.on_metadata_append_failed(generation, &error),
+            (_, Err(error)) => self.halt(&error.to_string()),
+            (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(&state),
+            (MetadataJob::Read, Ok(JobOutcome::Read { batches })) => self.on_metadata_read(batches),
+            (MetadataJob::Append { end, generation }, Ok(_)) => {
+                self.metadata.quorum().persisted(now, end, generation);
+                self.settle_quorum();
+            }
+            (MetadataJob::Truncate { generation }, Ok(JobOutcome::Truncated { end, .. })) => {
+                self.metadata.quorum().truncated(now, end, generation);
+                self.settle_quorum();
+            }
+            (MetadataJob::Vote { vote, answer }, Ok(JobOutcome::Done)) => {
+                self.metadata.quorum().vote_saved(now, vote);
+                self.settle_quorum();
+                answer.into_iter().for_each(|(id, response)| self.respond_peer(id, PeerResponse::Vote(response)));
+            }
+            (MetadataJob::Order, Ok(_)) => {}
+            (kind, Ok(outcome)) => panic!("{kind:?} was answered by {outcome:?}"),
+        }
+        self.close_when_quiet();
+    }
+
+    fn on_metadata_opened(&mut self, state: &LogState) {
+        let waits = self.config.waits;
+        let waits = QuorumWaits {
+            election: waits.election_timeout,
+            fetch: waits.quorum_fetch_timeout,
+            request: waits.quorum_request_timeout,
+            poll: waits.replica_fetch_wait,
+        };
+        let me = (self.config.node, self.config.directory);
+        let voters = match self.config.voters.as_slice() {
+            [] => alloc::vec![me.0],
+            voters => voters.to_vec(),
+        };
+        let prng = Prng::new(self.quorum_seed);
+        self.metadata.quorum = Some(Quorum::new(me, voters, waits, self.recovered.vote, state, prng));
+        if state.log_start != Offset::ZERO {
+            return self.halt("its beginning is missing");
+        }
+        self.read_metadata(Offset::ZERO);
+    }
+
+    fn read_metadata(&mut self, from: Offset) {
+        if self.phase != Phase::Starting {
+            return;
+        }
+        let bound = self.metadata.quorum().log_end();
+        if from < bound {
+            return self.run_metadata(Job::Read { from, bound, max_bytes: READ_BYTES }, MetadataJob::Read);
+        }
+        let now = self.now.mono;
+        self.metadata.quorum().start(now);
+        self.settle_quorum();
+    }
+
+    fn on_metadata_read(&mut self, pieces: Vec<Bytes>) {
+        let mut next = None;
+        for batch in pieces.into_iter().flat_map(Batches) {
+            let read = batch.map_err(|e| e.to_string()).and_then(|batch| {
+                next = Some(batch.header().next_offset());
+                commit::read_records(&batch)
+            });
+            match read {
+                Ok(records) => self.metadata.uncommitted.push_back((next.expect("just set"), records)),
+                Err(reason) => return self.halt(&reason),
+            }
+        }
+        match next {
+            Some(next) => self.read_metadata(next),
+            None => self.halt("it ends before its end"),
+        }
+    }
+
+    /// Carries out what the quorum orders and acts on what it has committed.
+    fn settle_quorum(&mut self) {
+        while self.phase != Phase::Halted
+            && let Some(order) = self.metadata.quorum().next_order()
+        {
+            self.carry_out(order);
+        }
+        if self.phase == Phase::Halted {
+            return;
+        }
+        let end = self.metadata.quorum().log_end();
+        self.metadata.forget_past(end);
+        self.apply_committed();
+        self.wake_pulls();
+        if self.phase != Phase::Halted {
+            let deadline = self.metadata.quorum().next_deadline();
+            self.timers.set_alarm(TimerKind::Quorum, deadline);
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        let generation = self.metadata.quorum().generation();
+        match order {
+            Order::SaveVote(vote) => {
+                let answer = None;
+                self.run_metadata(Job::SaveVote(vote), MetadataJob::Vote { vote, answer });
+            }
+            Order::Call { to, request, timeout, turn } => {
+                self.call(to, request, timeout, calls::Purpose::Quorum { to, turn });
+            }
+            Order::Lead { granting } => self.take_lead(&granting),
+            Order::Resign => self.lose_lead(),
+            Order::Truncate { to } => {
+                self.metadata.forget_past(to);
+                self.run_metadata(Job::Truncate { to }, MetadataJob::Truncate { generation });
+            }
+            Order::Append(batches) => self.append_follower(batches, generation),
+            Order::Halt(reason) => self.halt(&reason),
+        }
+    }
+
+    /// A follower appends what its leader sent.
+    fn append_follower(&mut self, batches: Vec<Batch>, generation: u64) {
+        let mut end = Offset::ZERO;
+        for batch in &batches {
+            end = batch.header().next_offset();
+            match commit::read_records(batch) {
+                Ok(records) => self.metadata.uncommitted.push_back((end, records)),
+                Err(reason) => return self.halt(&reason),
+            }
+            self.metadata.tail.push(batch.clone());
+        }
+        let wall = self.now.wall;
+        self.run_metadata(Job::Append { batches, sync: true, wall }, MetadataJob::Append { end, generation });
+    }
+
+    /// The alarm of the quorum.
+    pub(super) fn on_quorum_time(&mut self) {
+        let now = self.now.mono;
+        if self.metadata.quorum.is_some() && self.timers.take_alarm(TimerKind::Quorum, now) {
+            self.metadata.quorum().on_time(now);
+            self.settle_quorum();
+        }
+    }
+
+    /// What the quorum asked of a peer has ended.
+    pub(super) fn on_quorum_answered(&mut self, from: NodeId, turn: u64, outcome: Result<PeerResponse, CallError>) {
+        if self.phase == Phase::Halted {
+            return;
+        }
+        let now = self.now.mono;
+        self.metadata.quorum().answered(now, from, turn, outcome);
+        self.settle_quorum();
+        self.close_when_quiet();
+    }
+
+    /// This node stops: somebody else is to lead, and what its peers wait for is not to come.
+    pub(super) fn leave_quorum(&mut self) {
+        let Some(quorum) = &mut self.metadata.quorum else { return };
+        quorum.resign();
+        let turn = quorum.turn();
+        self.calls.forget_quorum_before(turn);
+        self.settle_quorum();
+    }
+
+    pub(super) fn close_metadata_log(&mut self) {
+        if self.metadata.quorum.is_none() {
+            self.metadata.closed = true;
+            return self.close_when_quiet();
+        }
+        self.run_metadata(Job::Close, MetadataJob::Close);
+    }
+
+    /// The epoch and the offset up to which this node has applied the metadata.
+    pub fn applied_metadata(&self) -> (LeaderEpoch, Offset) {
+        let epoch = self.metadata.view().map_or(LeaderEpoch::NONE, Quorum::epoch);
+        (epoch, self.metadata.applied())
+    }
+}
