@@ -20,11 +20,16 @@ PEER_BOOTSTRAP = os.environ.get("KAFKA_PEER_BOOTSTRAP", "127.0.0.1:19092")
 class Broker:
     """A running broker: where it listens, and its process."""
 
-    def __init__(self, name, bootstrap, process, server=None):
+    def __init__(self, name, bootstrap, process=None, server=None):
         self.name = name
         self.bootstrap = bootstrap
-        self.process = process
+        self._process = process
         self.server = server
+
+    @property
+    def process(self):
+        """The one that runs now: a server that was started again is another."""
+        return self._process or Process(self.server.process.pid)
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def tidelog(folder, arguments=()):
     server = Server(folder, arguments=arguments)
     server.start()
     try:
-        yield Broker("tidelog", server.kafka, Process(server.process.pid), server)
+        yield Broker("tidelog", server.kafka, server=server)
     finally:
         server.stop()
         shutil.rmtree(folder)

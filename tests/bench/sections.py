@@ -10,6 +10,10 @@ from harness.clients import native
 MEGABYTES = float(os.environ.get("BENCH_MB", "1000"))
 REPEATS = 3
 RECORDS = int(MEGABYTES * 1e6 / loads.RECORD_BYTES)
+# The directories of the start section: 5 GB in steps of one, unless BENCH_MB says otherwise.
+STEPS = 5
+STEP = f"{MEGABYTES / 1000:g} GB"
+FULL = f"{STEPS * MEGABYTES / 1000:g} GB"
 
 
 def produce(report, folder):
@@ -130,7 +134,7 @@ def start(report, folder):
     full = []
     with brokers.tidelog(folder) as broker:
         loads.create_topic(broker, "full", 1000)
-        loads.librdkafka_produce(broker, program, "full", int(5e9 / loads.RECORD_BYTES), 1000)
+        loads.librdkafka_produce(broker, program, "full", STEPS * RECORDS, 1000)
         for _ in range(REPEATS):
             broker.server.kill()
             begin = time.perf_counter()
@@ -138,7 +142,7 @@ def start(report, folder):
             full.append({"ms": 1000 * (first_acknowledged(broker.server, "full") - begin)})
         stops = []
         for _ in range(REPEATS):
-            loads.librdkafka_produce(broker, program, "full", int(1e8 / loads.RECORD_BYTES), 1000)
+            loads.librdkafka_produce(broker, program, "full", RECORDS // 10, 1000)
             stop = stopped(broker.server)
             begin = time.perf_counter()
             broker.server.start(60)
@@ -146,18 +150,18 @@ def start(report, folder):
     growing = {}
     with brokers.tidelog(folder) as broker:
         loads.create_topic(broker, "growing")
-        for gigabytes in range(1, 6):
-            loads.native_produce(broker, "growing", int(1e9 / loads.RECORD_BYTES), loads.RECORD_BYTES)
+        for step in range(1, STEPS + 1):
+            loads.native_produce(broker, "growing", RECORDS, loads.RECORD_BYTES)
             for _ in range(REPEATS):
                 broker.server.kill()
                 begin = time.perf_counter()
                 broker.server.start(60)
-                growing.setdefault(gigabytes, []).append({"ms": 1000 * (first_acknowledged(broker.server, "growing") - begin)})
+                growing.setdefault(step, []).append({"ms": 1000 * (first_acknowledged(broker.server, "growing") - begin)})
     report.ratio("empty, ms", report.row("empty", empty)["ms"], 50, False)
-    report.ratio("5 GB, 1 000 partitions, SIGKILL, ms", report.row("5 GB, 1 000 partitions", full)["ms"], 1000, False)
+    report.ratio(f"{FULL}, 1 000 partitions, SIGKILL, ms", report.row(f"{FULL}, 1 000 partitions, SIGKILL", full)["ms"], 1000, False)
     report.row("the same, stopped and started", stops)
-    for gigabytes, repeats in growing.items():
-        report.row(f"{gigabytes} GB, one partition, SIGKILL", repeats)
+    for step, repeats in growing.items():
+        report.row(f"{step} x {STEP}, one partition, SIGKILL", repeats)
 
 
 ALL = [produce, consume, latency, small_records, memory, start]
