@@ -57,6 +57,8 @@ pub struct PartitionState {
     pub leader: Option<NodeId>,
     /// That leader's epoch.
     pub leader_epoch: LeaderEpoch,
+    /// Where it is to be.
+    pub replicas: Vec<NodeId>,
     /// In sync.
     pub isr: Vec<NodeId>,
     /// Out of sync only because too few are left, with everything that is committed (KIP-966).
@@ -86,12 +88,15 @@ pub struct Canon {
     pub spared: BTreeSet<TopicPartition>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
+    /// How far each node's present process has folded the metadata.
+    pub applied: BTreeMap<usize, Offset>,
 }
 
 impl Canon {
     /// A node's process is gone: its marks begin anew.
     pub fn process_gone(&mut self, node: usize) {
         self.marks.retain(|(of, _), _| *of != node);
+        self.applied.remove(&node);
     }
 
     /// Everything below is committed.

@@ -229,6 +229,8 @@ knobs! {
     all_at_once = 0, |r| flag(r, 250_000);
     /// Are machines replaced by empty ones?
     wipe = 0, |r| flag(r, 250_000);
+    /// Is everything healed at the end, or just as much as progress takes?
+    whole_core = 1, |r| flag(r, 250_000);
     /// Do processes get little of their processors?
     starve = 0, |r| flag(r, 300_000);
 

@@ -43,6 +43,7 @@ pub fn seen(canon: &mut Canon, image: &Image) -> Result<Vec<Change>, Violation> 
             let state = PartitionState {
                 leader: partition.leader,
                 leader_epoch: partition.leader_epoch,
+                replicas: partition.replicas.clone(),
                 isr: partition.isr.clone(),
                 elr: partition.elr().to_vec(),
                 unclean: partition.is_recovering(),
@@ -112,6 +113,7 @@ mod tests {
         PartitionState {
             leader: (leader >= 0).then_some(NodeId(leader)),
             leader_epoch: LeaderEpoch(epoch),
+            replicas: Vec::new(),
             isr: isr.iter().copied().map(NodeId).collect(),
             elr: Vec::new(),
             unclean: false,

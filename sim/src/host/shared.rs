@@ -128,16 +128,19 @@ impl Host {
                         return Err(violation("M6", "committed-by-an-old-epoch", me, why));
                     }
                 }
-                let image = process.node.image();
-                shared_image::folded(canon, self.index, mark, digest::image(image))?;
-                for change in shared_image::seen(canon, image)? {
-                    env.tally.sometimes(Mark::IsrGrew, true);
-                    for node in change.joined {
-                        let Some(ledger) = ledgers.get(&(node.0 as usize, change.id)) else { continue };
-                        if !is_loose(ledger) && !canon.spared.contains(&change.id) {
-                            let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
-                            shared_image::joined(canon, node, change.id, has)?;
-                        }
+            }
+        }
+        let (_, applied) = process.node.applied_metadata();
+        if canon.applied.insert(self.index, applied).unwrap_or(Offset::ZERO) != applied {
+            let image = process.node.image();
+            shared_image::folded(canon, self.index, applied, digest::image(image))?;
+            for change in shared_image::seen(canon, image)? {
+                env.tally.sometimes(Mark::IsrGrew, true);
+                for node in change.joined {
+                    let Some(ledger) = ledgers.get(&(node.0 as usize, change.id)) else { continue };
+                    if !is_loose(ledger) && !canon.spared.contains(&change.id) {
+                        let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
+                        shared_image::joined(canon, node, change.id, has)?;
                     }
                 }
             }

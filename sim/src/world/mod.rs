@@ -6,6 +6,7 @@
 //!                                  what is begun ends  read once more    what was promised
 //! ```
 
+mod core;
 mod dump;
 mod phases;
 mod splits;
@@ -16,6 +17,7 @@ use std::collections::VecDeque;
 
 use tidelog_core::ids::DirectoryId;
 
+pub use self::core::Frozen;
 pub use splits::Link;
 pub use traffic::Outgoing;
 
@@ -114,6 +116,7 @@ pub struct World {
     pub oracle: Oracle,
     hosts: Vec<Host>,
     directories: Vec<DirectoryId>,
+    frozen: Vec<Option<Frozen>>,
     clients: Vec<Client>,
     net: Net,
     strikes: Vec<Strike>,
@@ -185,6 +188,7 @@ impl World {
             trace: Trace::new(record),
             tally,
             oracle: Oracle::default(),
+            frozen: vec![None; hosts.len()],
             directories: hosts.iter().map(Host::directory).collect(),
             hosts,
             clients,
@@ -246,10 +250,11 @@ impl World {
                 self.with_host(node, |host, env| host.happen(env, happening))?;
             }
             Event::Start(node) => {
-                if !self.hosts[node].is_up() {
+                if !self.hosts[node].is_up() && self.is_inside(node) {
                     self.with_host(node, Host::start)?;
                 }
             }
+            Event::Resume(node) if !self.is_inside(node) => {}
             Event::Resume(node) => {
                 let host = &mut self.hosts[node];
                 host.paused_until = None;

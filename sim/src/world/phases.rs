@@ -29,7 +29,7 @@ impl World {
                 // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
                 let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
                 let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
-                let waits = waits.or_else(|| self.down());
+                let waits = waits.or_else(|| self.down()).or_else(|| self.unsettled());
                 match waits {
                     Some(why) if now - self.phase_began > SETTLE_MAX => {
                         let failure = self.hosts.iter().find_map(|host| host.start_failure.clone());
@@ -43,7 +43,7 @@ impl World {
                     None if self.phase == Phase::FinalRead => return Ok(true),
                     None if self.config.final_crash == 1 && !self.crashed_at_end => {
                         self.crashed_at_end = true;
-                        for node in 0..self.hosts.len() {
+                        for node in (0..self.hosts.len()).filter(|&node| self.frozen[node].is_none()) {
                             let power = self.config.power_loss == 1;
                             self.crash(node, if power { Ending::PowerLost } else { Ending::Killed }, 0);
                         }
@@ -51,7 +51,7 @@ impl World {
                     None => self.enter(Phase::FinalRead)?,
                 }
                 for node in 0..self.hosts.len() {
-                    if self.hosts[node].is_offline {
+                    if self.hosts[node].is_offline && self.is_inside(node) {
                         self.crash(node, Ending::Killed, 100 * MS);
                     }
                 }
@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(super) fn down(&self) -> Option<String> {
-        let down = self.hosts.iter().find(|host| !host.is_ready())?;
+        let down = self.hosts.iter().find(|host| self.is_inside(host.index) && !host.is_ready())?;
         Some(format!("node {} is not up", down.index))
     }
 
@@ -79,6 +79,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.net.calm = true;
         self.net.unblock_all();
+        self.freeze();
         for id in self.net.all() {
             if let Some(conn) = self.net.get(id) {
                 conn.stalled_until = 0;
@@ -91,6 +92,9 @@ impl World {
             }
         }
         for node in 0..self.hosts.len() {
+            if !self.is_inside(node) {
+                continue;
+            }
             let host = &mut self.hosts[node];
             host.disk.set_weather(|weather| *weather = Default::default());
             host.disk.die_after(u64::MAX / 2);
