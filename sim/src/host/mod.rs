@@ -15,7 +15,7 @@ use tidelog_core::{
     ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
     log::{DirError, Identity, JobOutcome, LogDir, LogError, Vote},
-    message::{CallError, Endpoints, PeerResponse, Request, Response},
+    message::{CallError, Endpoints, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
     node::{Node, NodeConfig},
     offset::Offset,
     prng,
@@ -100,6 +100,8 @@ struct Process {
     requests: BTreeMap<RequestId, (ConnId, CallId, Request)>,
     /// What was committed when a lookup arrived.
     lookups: BTreeMap<RequestId, Offset>,
+    /// Acknowledgements of the input under way.
+    acks: Vec<(ProduceRequest, ProduceResponse)>,
     /// Votes on their way to the disk.
     votes: BTreeMap<JobId, Vote>,
     /// Where other nodes are reached.
@@ -293,6 +295,7 @@ impl Host {
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
             requests: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            acks: Vec::new(),
             votes: BTreeMap::new(),
             addresses,
             next_request: 0,

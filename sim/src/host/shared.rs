@@ -8,7 +8,7 @@ use tidelog_core::{
     offset::Offset,
 };
 
-use super::{Env, Host, Process, metadata_partition};
+use super::{Env, Host, metadata_partition};
 use crate::{
     check::{Violation, m_votes, shared_image, shared_log, violation},
     digest,
@@ -66,7 +66,6 @@ impl Host {
             }
             Effect::Respond { id, response } => {
                 let Some((.., request)) = process.requests.get(id) else { return Ok(()) };
-                let process = &*process;
                 match (request, response) {
                     (Request::Peer(PeerRequest::Vote(asked)), Response::Peer(PeerResponse::Vote(vote)))
                         if vote.granted && !asked.pre_vote =>
@@ -75,7 +74,9 @@ impl Host {
                         m_votes::given(&env.oracle.canon, me, directory, asked.epoch, asked.candidate)
                     }
                     (Request::Produce(asked), Response::Produce(answer)) if asked.acks == Acks::All => {
-                        acknowledged(self.index, process, env, asked, answer)
+                        // Judged once the marks are seen that moved with it.
+                        process.acks.push((asked.clone(), answer.clone()));
+                        Ok(())
                     }
                     _ => Ok(()),
                 }
@@ -145,6 +146,15 @@ impl Host {
                 }
             }
         }
+        self.watch_partitions(env)?;
+        let acks = self.process.as_mut().map(|process| std::mem::take(&mut process.acks)).unwrap_or_default();
+        acks.iter().try_for_each(|(asked, answer)| self.acknowledged(env, asked, answer))
+    }
+
+    fn watch_partitions(&self, env: &mut Env<'_>) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let me = NodeId(self.index as i32);
+        let Oracle { ledgers, canon, .. } = &mut *env.oracle;
         for partition in process.node.partitions() {
             let (id, mark) = (partition.id, partition.high_watermark());
             let before = canon.marks.insert((self.index, id), mark);
@@ -164,43 +174,39 @@ impl Host {
         }
         Ok(())
     }
+
+    /// R8: what is acknowledged to somebody who asked for all replicas is on enough of them.
+    fn acknowledged(&self, env: &Env<'_>, asked: &ProduceRequest, answer: &ProduceResponse) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        for (asked, answer) in asked.partitions.iter().zip(&answer.partitions) {
+            let (Some(topic), Ok(batch)) = (process.node.image().resolve(&asked.topic), &asked.batch) else { continue };
+            let id = TopicPartition { topic: topic.id, partition: asked.partition };
+            let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) else { continue };
+            let is_new = answer.error.is_none() && answer.base_offset >= ledger.log_start;
+            if !is_new || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
+                continue;
+            }
+            let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
+            let committed = env.oracle.canon.end(id);
+            if committed < next {
+                let why = format!("acknowledged up to {next}, but only what is below {committed} is committed");
+                return Err(violation("R8", "acknowledged-before-committed", id, why));
+            }
+            let copies = env.oracle.ledgers.iter().filter(|((_, of), ledger)| {
+                *of == id && ledger.promised >= next && env.oracle.canon.has_last(ledger, next)
+            });
+            let (copies, least) = (copies.count(), ledger.config.min_insync_replicas as usize);
+            if copies < least {
+                let why =
+                    format!("acknowledged up to {next} with {copies} durable copies, min.insync.replicas={least}");
+                return Err(violation("R8", "too-few-copies", id, why));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// May this log lose what is committed, or hold other batches than were written?
 pub(super) fn is_loose(ledger: &Ledger) -> bool {
     ledger.compacted || ledger.rotten || ledger.config.durability != Durability::Fsync
-}
-
-/// R8: what is acknowledged to somebody who asked for all replicas is on enough of them.
-fn acknowledged(
-    index: usize,
-    process: &Process,
-    env: &Env<'_>,
-    asked: &ProduceRequest,
-    answer: &ProduceResponse,
-) -> Result<(), Violation> {
-    for (asked, answer) in asked.partitions.iter().zip(&answer.partitions) {
-        let (Some(topic), Ok(batch)) = (process.node.image().resolve(&asked.topic), &asked.batch) else { continue };
-        let id = TopicPartition { topic: topic.id, partition: asked.partition };
-        let Some(ledger) = env.oracle.ledgers.get(&(index, id)) else { continue };
-        let is_new = answer.error.is_none() && answer.base_offset >= ledger.log_start;
-        if !is_new || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
-            continue;
-        }
-        let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
-        let committed = env.oracle.canon.end(id);
-        if committed < next {
-            let why = format!("acknowledged up to {next}, but only what is below {committed} is committed");
-            return Err(violation("R8", "acknowledged-before-committed", id, why));
-        }
-        let copies = env.oracle.ledgers.iter().filter(|((_, of), ledger)| {
-            *of == id && ledger.promised >= next && env.oracle.canon.has_last(ledger, next)
-        });
-        let (copies, least) = (copies.count(), ledger.config.min_insync_replicas as usize);
-        if copies < least {
-            let why = format!("acknowledged up to {next} with {copies} durable copies, min.insync.replicas={least}");
-            return Err(violation("R8", "too-few-copies", id, why));
-        }
-    }
-    Ok(())
 }

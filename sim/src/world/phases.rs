@@ -43,9 +43,11 @@ impl World {
                     None if self.phase == Phase::FinalRead => return Ok(true),
                     None if self.config.final_crash == 1 && !self.crashed_at_end => {
                         self.crashed_at_end = true;
-                        for node in (0..self.hosts.len()).filter(|&node| self.frozen[node].is_none()) {
-                            let power = self.config.power_loss == 1;
-                            self.crash(node, if power { Ending::PowerLost } else { Ending::Killed }, 0);
+                        let ending = if self.config.power_loss == 1 { Ending::PowerLost } else { Ending::Killed };
+                        for node in 0..self.hosts.len() {
+                            if self.is_inside(node) {
+                                self.crash(node, ending, 0);
+                            }
                         }
                     }
                     None => self.enter(Phase::FinalRead)?,
