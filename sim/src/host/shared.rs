@@ -117,17 +117,15 @@ impl Host {
             }
             if mark > before
                 && let Some(ledger) = ledgers.get(&(self.index, id))
+                && shared_log::marked(canon, me, ledger, mark)?
             {
-                if shared_log::marked(canon, me, ledger, mark)? {
-                    let voters = quorum.voters();
-                    let books = voters.iter().map(|voter| ledgers.get(&(voter.0 as usize, id)));
-                    shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
-                    let last = canon.committed.get(&id).and_then(|committed| committed.batches.values().next_back());
-                    if let Some(print) = last.filter(|print| quorum.is_leader() && print.epoch != quorum.epoch()) {
-                        let why =
-                            format!("epoch {} commits up to {mark} with a record of {}", quorum.epoch(), print.epoch);
-                        return Err(violation("M6", "committed-by-an-old-epoch", me, why));
-                    }
+                let voters = quorum.voters();
+                let books = voters.iter().map(|voter| ledgers.get(&(voter.0 as usize, id)));
+                shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
+                let last = canon.committed.get(&id).and_then(|committed| committed.batches.values().next_back());
+                if let Some(print) = last.filter(|print| quorum.is_leader() && print.epoch != quorum.epoch()) {
+                    let why = format!("epoch {} commits up to {mark} with a record of {}", quorum.epoch(), print.epoch);
+                    return Err(violation("M6", "committed-by-an-old-epoch", me, why));
                 }
             }
         }
