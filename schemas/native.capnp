@@ -58,6 +58,16 @@ struct Request {
     # Settings as they should be.
     peer @17 :PeerRequest;
     # What only another node of the cluster asks; it has said in its greeting which one it is.
+    electLeaders @18 :ElectLeadersRequest;
+    # Leaders, where there are none or others than preferred.
+    alterPartitionReassignments @19 :AlterPartitionReassignmentsRequest;
+    # Other replicas for partitions.
+    listPartitionReassignments @20 :ListPartitionReassignmentsRequest;
+    # Partitions on their way to other replicas.
+    unregisterBroker @21 :UnregisterBrokerRequest;
+    # A broker that is not coming back.
+    describeQuorum @22 :Void;
+    # The metadata quorum.
   }
 }
 
@@ -87,6 +97,11 @@ struct Response {
     describeConfigs @16 :DescribeConfigsResponse;
     alterConfigs @17 :AlterConfigsResponse;
     peer @18 :PeerResponse;
+    electLeaders @19 :ElectLeadersResponse;
+    alterPartitionReassignments @20 :AlterPartitionReassignmentsResponse;
+    listPartitionReassignments @21 :ListPartitionReassignmentsResponse;
+    unregisterBroker @22 :UnregisterBrokerResponse;
+    describeQuorum @23 :DescribeQuorumResponse;
   }
 }
 
@@ -658,6 +673,111 @@ struct AlteredConfigs {
   resource @0 :ConfigResource;
   error @1 :Int16;
   message @2 :Text;
+}
+
+# ---------------------------------------------------------------------------------------------- the cluster
+
+enum ElectionKind {
+  preferred @0;
+  # The first replica, if it is in sync and does not lead.
+  unclean @1;
+  # Any replica on a broker in service, where there is no leader; acknowledged records may be lost.
+}
+
+struct ElectLeadersRequest {
+  kind @0 :ElectionKind;
+  partitions :union {
+    all @1 :Void;
+    # That can do with it.
+    listed @2 :List(TopicPartition);
+  }
+  timeoutMs @3 :UInt32;
+}
+
+struct ElectLeadersResponse {
+  error @0 :Int16;
+  partitions @1 :List(PartitionOutcome);
+}
+
+struct PartitionOutcome {
+  # What became of one partition's share of a request.
+  topic @0 :Text;
+  partition @1 :Int32;
+  error @2 :Int16;
+  message @3 :Text;
+}
+
+struct AlterPartitionReassignmentsRequest {
+  partitions @0 :List(Reassignment);
+  allowReplicationFactorChange @1 :Bool;
+  timeoutMs @2 :UInt32;
+}
+
+struct Reassignment {
+  topic @0 :Text;
+  partition @1 :Int32;
+  replicas @2 :List(Int32);
+  # Preferred leader first; null cancels the reassignment that is under way.
+}
+
+struct AlterPartitionReassignmentsResponse {
+  error @0 :Int16;
+  message @1 :Text;
+  partitions @2 :List(PartitionOutcome);
+  # In the order of the request.
+}
+
+struct ListPartitionReassignmentsRequest {
+  partitions :union {
+    all @0 :Void;
+    listed @1 :List(TopicPartition);
+  }
+}
+
+struct ListPartitionReassignmentsResponse {
+  error @0 :Int16;
+  partitions @1 :List(OngoingReassignment);
+}
+
+struct OngoingReassignment {
+  topic @0 :Text;
+  partition @1 :Int32;
+  replicas @2 :List(Int32);
+  # All of them, those that come and those that go among them.
+  adding @3 :List(Int32);
+  # Those that are not in sync yet.
+  removing @4 :List(Int32);
+  # Those that go in the end.
+}
+
+struct UnregisterBrokerRequest {
+  node @0 :Int32;
+}
+
+struct UnregisterBrokerResponse {
+  error @0 :Int16;
+  message @1 :Text;
+}
+
+struct DescribeQuorumResponse {
+  error @0 :Int16;
+  leader @1 :Int32 = -1;
+  epoch @2 :Int32 = -1;
+  highWatermark @3 :Int64 = -1;
+  # Where the committed metadata ends.
+  voters @4 :List(QuorumReplica);
+  observers @5 :List(QuorumReplica);
+}
+
+struct QuorumReplica {
+  node @0 :Int32;
+  directory @1 :Uuid;
+  # Zero where it is not known.
+  logEnd @2 :Int64 = -1;
+  lastFetch @3 :Int64 = -1;
+  # When it last fetched.
+  lastCaughtUp @4 :Int64 = -1;
+  # When it last had everything.
 }
 
 # ---------------------------------------------------------------------------------------------- between nodes

@@ -13,6 +13,7 @@ mod cluster;
 mod data;
 mod frame;
 mod hello;
+mod operations;
 mod peer;
 mod twin;
 
@@ -144,11 +145,11 @@ fn write_request(request: &Request, mut to: schema::request::Builder<'_>) {
         Request::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Request::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Request::AlterConfigs(it) => it.write(to.init_alter_configs()),
-        Request::ElectLeaders(_)
-        | Request::AlterPartitionReassignments(_)
-        | Request::ListPartitionReassignments(_)
-        | Request::UnregisterBroker(_)
-        | Request::DescribeQuorum => unreachable!("no client asks for it yet"),
+        Request::ElectLeaders(it) => it.write(to.init_elect_leaders()),
+        Request::AlterPartitionReassignments(it) => it.write(to.init_alter_partition_reassignments()),
+        Request::ListPartitionReassignments(it) => it.write(to.init_list_partition_reassignments()),
+        Request::UnregisterBroker(it) => it.write(to.init_unregister_broker()),
+        Request::DescribeQuorum => to.set_describe_quorum(()),
         Request::Peer(it) => it.write(to.init_peer()),
     }
 }
@@ -190,6 +191,11 @@ fn read_request(from: schema::request::Reader<'_>, source: &mut Source) -> Resul
         Which::CreatePartitions(it) => Request::CreatePartitions(Twin::read(it?, source)?),
         Which::DescribeConfigs(it) => Request::DescribeConfigs(Twin::read(it?, source)?),
         Which::AlterConfigs(it) => Request::AlterConfigs(Twin::read(it?, source)?),
+        Which::ElectLeaders(it) => Request::ElectLeaders(Twin::read(it?, source)?),
+        Which::AlterPartitionReassignments(it) => Request::AlterPartitionReassignments(Twin::read(it?, source)?),
+        Which::ListPartitionReassignments(it) => Request::ListPartitionReassignments(Twin::read(it?, source)?),
+        Which::UnregisterBroker(it) => Request::UnregisterBroker(Twin::read(it?, source)?),
+        Which::DescribeQuorum(()) => Request::DescribeQuorum,
         Which::Peer(it) => Request::Peer(Twin::read(it?, source)?),
     })
 }
@@ -266,11 +272,11 @@ fn write_response(response: &Response, surroundings: &Surroundings, to: schema::
         Response::CreatePartitions(it) => it.write(to.init_create_partitions()),
         Response::DescribeConfigs(it) => it.write(to.init_describe_configs()),
         Response::AlterConfigs(it) => it.write(to.init_alter_configs()),
-        Response::ElectLeaders(_)
-        | Response::AlterPartitionReassignments(_)
-        | Response::ListPartitionReassignments(_)
-        | Response::UnregisterBroker(_)
-        | Response::DescribeQuorum(_) => unreachable!("no client asks for it yet"),
+        Response::ElectLeaders(it) => it.write(to.init_elect_leaders()),
+        Response::AlterPartitionReassignments(it) => it.write(to.init_alter_partition_reassignments()),
+        Response::ListPartitionReassignments(it) => it.write(to.init_list_partition_reassignments()),
+        Response::UnregisterBroker(it) => it.write(to.init_unregister_broker()),
+        Response::DescribeQuorum(it) => it.write(to.init_describe_quorum()),
         Response::Peer(it) => peer::write_answer(it, surroundings, to.init_peer()),
     }
 }
@@ -312,6 +318,11 @@ fn read_response(from: schema::response::Reader<'_>, source: &mut Source) -> Res
         Which::CreatePartitions(it) => Response::CreatePartitions(Twin::read(it?, source)?),
         Which::DescribeConfigs(it) => Response::DescribeConfigs(Twin::read(it?, source)?),
         Which::AlterConfigs(it) => Response::AlterConfigs(Twin::read(it?, source)?),
+        Which::ElectLeaders(it) => Response::ElectLeaders(Twin::read(it?, source)?),
+        Which::AlterPartitionReassignments(it) => Response::AlterPartitionReassignments(Twin::read(it?, source)?),
+        Which::ListPartitionReassignments(it) => Response::ListPartitionReassignments(Twin::read(it?, source)?),
+        Which::UnregisterBroker(it) => Response::UnregisterBroker(Twin::read(it?, source)?),
+        Which::DescribeQuorum(it) => Response::DescribeQuorum(Twin::read(it?, source)?),
         Which::Peer(it) => Response::Peer(Twin::read(it?, source)?),
     })
 }

@@ -13,13 +13,17 @@ use tidelog_core::{
 };
 
 /// Kinds of requests, the greeting included.
-pub(crate) const REQUEST_KINDS: u64 = PEER_REQUESTS + PEER_REQUEST_KINDS;
+pub(crate) const REQUEST_KINDS: u64 = OPERATIONS + OPERATION_KINDS;
 /// Kinds of answers, greeting and refusal included.
-pub(crate) const RESPONSE_KINDS: u64 = PEER_RESPONSES + PEER_RESPONSE_KINDS;
+pub(crate) const RESPONSE_KINDS: u64 = OPERATED + OPERATION_KINDS;
 /// The first kind of request that is a node's.
 const PEER_REQUESTS: u64 = 16;
 /// The first kind of answer that is to a node.
 const PEER_RESPONSES: u64 = 17;
+/// The first kinds of what operators ask, and are answered.
+const OPERATIONS: u64 = PEER_REQUESTS + PEER_REQUEST_KINDS;
+const OPERATED: u64 = PEER_RESPONSES + PEER_RESPONSE_KINDS;
+const OPERATION_KINDS: u64 = 5;
 
 use crate::peer_samples::{PEER_REQUEST_KINDS, PEER_RESPONSE_KINDS};
 
@@ -326,7 +330,28 @@ impl Samples {
                 }),
                 validate_only: s.flag(),
             }),
-            PEER_REQUESTS..REQUEST_KINDS => Request::Peer(s.peer_request(kind - PEER_REQUESTS)),
+            PEER_REQUESTS..OPERATIONS => Request::Peer(s.peer_request(kind - PEER_REQUESTS)),
+            OPERATIONS..REQUEST_KINDS => match kind - OPERATIONS {
+                0 => Request::ElectLeaders(ElectLeadersRequest {
+                    kind: if s.flag() { ElectionKind::Preferred } else { ElectionKind::Unclean },
+                    partitions: s.option(|s| s.list(Self::place)),
+                    timeout: s.duration(),
+                }),
+                1 => Request::AlterPartitionReassignments(AlterPartitionReassignmentsRequest {
+                    partitions: s.list(|s| Reassignment {
+                        topic: s.name(),
+                        partition: s.partition(),
+                        replicas: s.option(|s| s.list(Self::node)),
+                    }),
+                    allow_replication_factor_change: s.flag(),
+                    timeout: s.duration(),
+                }),
+                2 => Request::ListPartitionReassignments(ListPartitionReassignmentsRequest {
+                    partitions: s.option(|s| s.list(Self::place)),
+                }),
+                3 => Request::UnregisterBroker(UnregisterBrokerRequest { node: s.node() }),
+                _ => Request::DescribeQuorum,
+            },
             kind => panic!("there is no request of kind {kind}"),
         })
     }
@@ -487,11 +512,63 @@ impl Samples {
                     message: s.option(Self::text),
                 }),
             }),
-            PEER_RESPONSES..RESPONSE_KINDS => {
+            PEER_RESPONSES..OPERATED => {
                 let (response, beside) = s.peer_response(kind - PEER_RESPONSES);
                 surroundings = beside;
                 Response::Peer(response)
             }
+            OPERATED..RESPONSE_KINDS => match kind - OPERATED {
+                0 => Response::ElectLeaders(ElectLeadersResponse {
+                    error: s.error(),
+                    partitions: s.list(|s| ElectedLeader {
+                        topic: s.name(),
+                        partition: s.partition(),
+                        error: s.error(),
+                        message: s.option(Self::text),
+                    }),
+                }),
+                1 => Response::AlterPartitionReassignments(AlterPartitionReassignmentsResponse {
+                    error: s.error(),
+                    message: s.option(Self::text),
+                    partitions: s.list(|s| Reassigned {
+                        topic: s.name(),
+                        partition: s.partition(),
+                        error: s.error(),
+                        message: s.option(Self::text),
+                    }),
+                }),
+                2 => Response::ListPartitionReassignments(ListPartitionReassignmentsResponse {
+                    error: s.error(),
+                    partitions: s.list(|s| OngoingReassignment {
+                        topic: s.name(),
+                        partition: s.partition(),
+                        replicas: s.list(Self::node),
+                        adding: s.list(Self::node),
+                        removing: s.list(Self::node),
+                    }),
+                }),
+                3 => Response::UnregisterBroker(UnregisterBrokerResponse {
+                    error: s.error(),
+                    message: s.option(Self::text),
+                }),
+                _ => {
+                    let replica = |s: &mut Self| QuorumReplica {
+                        node: s.node(),
+                        directory: DirectoryId(s.0.uuid()),
+                        log_end: s.offset(),
+                        last_fetch: s.time(),
+                        last_caught_up: s.time(),
+                    };
+                    Response::DescribeQuorum(DescribeQuorumResponse {
+                        error: s.error(),
+                        leader: s.option(Self::node),
+                        epoch: s.epoch(),
+                        high_watermark: s.offset(),
+                        voters: s.list(replica),
+                        observers: s.list(replica),
+                    })
+                }
+            },
             kind => panic!("there is no answer of kind {kind}"),
         };
         (FromNode::Response(response), surroundings)

@@ -575,6 +575,9 @@ fn changes_something(request: &Request) -> bool {
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)
             | Request::AlterConfigs(_)
+            | Request::ElectLeaders(_)
+            | Request::AlterPartitionReassignments(_)
+            | Request::UnregisterBroker(_)
     )
 }
 
@@ -592,6 +595,11 @@ fn retry_because(response: &Response) -> Option<ErrorCode> {
         Response::DescribeConfigs(r) => common(r.resources.iter().map(|t| t.error)),
         Response::AlterConfigs(r) => common(r.resources.iter().map(|t| t.error)),
         Response::InitProducerId(r) => common([r.error].into_iter()),
+        Response::ElectLeaders(r) => common([r.error].into_iter()),
+        Response::AlterPartitionReassignments(r) => common([r.error].into_iter()),
+        Response::ListPartitionReassignments(r) => common([r.error].into_iter()),
+        Response::UnregisterBroker(r) => common([r.error].into_iter()),
+        Response::DescribeQuorum(r) => common([r.error].into_iter()),
         _ => None,
     }
 }
@@ -623,6 +631,11 @@ fn belongs(request: &Request, response: &Response) -> bool {
             | (Request::CreatePartitions(_), Response::CreatePartitions(_))
             | (Request::DescribeConfigs(_), Response::DescribeConfigs(_))
             | (Request::AlterConfigs(_), Response::AlterConfigs(_))
+            | (Request::ElectLeaders(_), Response::ElectLeaders(_))
+            | (Request::AlterPartitionReassignments(_), Response::AlterPartitionReassignments(_))
+            | (Request::ListPartitionReassignments(_), Response::ListPartitionReassignments(_))
+            | (Request::UnregisterBroker(_), Response::UnregisterBroker(_))
+            | (Request::DescribeQuorum, Response::DescribeQuorum(_))
     )
 }
 

@@ -4,6 +4,7 @@
 //! of `--json` are an interface: `--help` describes them, and a test compares it with what it was.
 
 mod bench;
+mod cluster;
 mod completions;
 mod consume;
 mod dev;
@@ -44,7 +45,9 @@ enum Verb {
     Serve(ServeFlags),
     /// Run a cluster on this machine, to try things with
     Dev(dev::DevArgs),
-    /// Create, list, describe, alter and delete topics
+    /// Show how a cluster is, and take a node out of it
+    Cluster(cluster::ClusterArgs),
+    /// Create, list, describe, alter, move and delete topics
     Topic(topic::TopicArgs),
     /// Write lines from stdin to a topic
     Produce(produce::ProduceArgs),
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
     let ended = match verb {
         Verb::Serve(flags) => return run_server(&flags),
         Verb::Dev(args) => dev::run(&args),
+        Verb::Cluster(args) => cluster::run(&args),
         Verb::Topic(args) => topic::run(args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),

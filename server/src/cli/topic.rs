@@ -1,6 +1,7 @@
-//! `tidelog topic`: create, list, describe, alter, delete.
+//! `tidelog topic`: create, list, describe, alter, elect, reassign, delete.
 
 mod describe;
+mod leaders;
 
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ enum Action {
     Describe(describe::DescribeArgs),
     /// Change a topic's settings, or give it more partitions
     Alter(AlterArgs),
+    /// Have leaders elected: those that should lead, or any
+    Elect(leaders::ElectArgs),
+    /// Move partitions to other nodes
+    Reassign(leaders::ReassignArgs),
     /// Delete topics and all their records
     Delete(DeleteArgs),
 }
@@ -132,6 +137,8 @@ pub(super) fn run(args: TopicArgs) -> Result<(), Ended> {
         Action::List(args) => list(&args),
         Action::Describe(args) => describe::describe(&args),
         Action::Alter(args) => alter(args),
+        Action::Elect(args) => leaders::elect(&args),
+        Action::Reassign(args) => leaders::reassign(&args),
         Action::Delete(args) => delete(args),
     }
 }
@@ -141,7 +148,7 @@ fn named(name: &str) -> String {
     format!("topic \"{name}\"")
 }
 
-fn span(of: Duration) -> tidelog_core::time::Duration {
+pub(super) fn span(of: Duration) -> tidelog_core::time::Duration {
     tidelog_core::time::Duration::from_nanos(u64::try_from(of.as_nanos()).unwrap_or(u64::MAX))
 }
 

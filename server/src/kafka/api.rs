@@ -22,8 +22,13 @@ pub(super) enum ApiKey {
     AlterConfigs,
     DescribeLogDirs,
     CreatePartitions,
+    ElectLeaders,
     IncrementalAlterConfigs,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
+    DescribeQuorum,
     DescribeCluster,
+    UnregisterBroker,
     DescribeTopicPartitions,
 }
 
@@ -50,7 +55,7 @@ const fn api(key: ApiKey, code: i16, min: i16, max: i16, flexible_from: i16) -> 
 /// Produce ends at 11: from 12 on a producer expects the partition leader to join its transaction by itself
 /// (KIP-890), which comes with transactions. Fetch ends at 17, ListOffsets at 10 and DescribeLogDirs at 4: the
 /// versions after them carry what only followers, tiered storage and cordoned disks have.
-pub(super) const APIS: [Api; 17] = [
+pub(super) const APIS: [Api; 22] = [
     api(ApiKey::Produce, 0, 3, 11, 9),
     api(ApiKey::Fetch, 1, 4, 17, 12),
     api(ApiKey::ListOffsets, 2, 1, 10, 6),
@@ -65,8 +70,13 @@ pub(super) const APIS: [Api; 17] = [
     api(ApiKey::AlterConfigs, 33, 0, 2, 2),
     api(ApiKey::DescribeLogDirs, 35, 1, 4, 2),
     api(ApiKey::CreatePartitions, 37, 0, 3, 2),
+    api(ApiKey::ElectLeaders, 43, 0, 2, 2),
     api(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),
+    api(ApiKey::AlterPartitionReassignments, 45, 0, 1, 0),
+    api(ApiKey::ListPartitionReassignments, 46, 0, 0, 0),
+    api(ApiKey::DescribeQuorum, 55, 0, 2, 0),
     api(ApiKey::DescribeCluster, 60, 0, 2, 0),
+    api(ApiKey::UnregisterBroker, 64, 0, 0, 0),
     api(ApiKey::DescribeTopicPartitions, 75, 0, 0, 0),
 ];
 

@@ -5,6 +5,7 @@
 //! version 7. What a response needs of its request and the core does not echo travels in [`Shape`].
 
 mod admin;
+mod cluster;
 mod configs;
 mod data;
 mod fetch;
@@ -79,6 +80,11 @@ pub(super) enum Shape {
     DescribeConfigs(ConfigsShape),
     /// AlterConfigs and IncrementalAlterConfigs.
     AlterConfigs(ConfigsShape),
+    /// AlterPartitionReassignments: the answer repeats the choice.
+    AlterReassignments {
+        /// As asked for.
+        allow_replication_factor_change: bool,
+    },
 }
 
 /// What only the listener knows and some responses tell.
@@ -120,6 +126,11 @@ pub(super) fn decode(api: &Api, v: i16, r: &mut Reader<'_>) -> Result<Task, Wire
         ApiKey::CreatePartitions => admin::decode_create_partitions(v, r),
         ApiKey::DescribeConfigs => configs::decode_describe(v, r),
         ApiKey::AlterConfigs => configs::decode_alter(v, r),
+        ApiKey::ElectLeaders => cluster::decode_elect_leaders(v, r),
+        ApiKey::AlterPartitionReassignments => cluster::decode_alter_reassignments(v, r),
+        ApiKey::ListPartitionReassignments => cluster::decode_list_reassignments(v, r),
+        ApiKey::DescribeQuorum => cluster::decode_describe_quorum(v, r),
+        ApiKey::UnregisterBroker => cluster::decode_unregister_broker(v, r),
         ApiKey::IncrementalAlterConfigs => configs::decode_incremental(v, r),
     }
 }
@@ -159,6 +170,14 @@ pub(super) fn encode(v: i16, shape: Shape, response: Response, place: &Place<'_>
         (Response::AlterConfigs(response), Shape::AlterConfigs(shape)) => {
             configs::encode_alter(v, &shape, response, w);
         }
+        (Response::ElectLeaders(response), _) => cluster::encode_elect_leaders(v, &response, w),
+        (
+            Response::AlterPartitionReassignments(response),
+            Shape::AlterReassignments { allow_replication_factor_change },
+        ) => cluster::encode_alter_reassignments(v, &response, allow_replication_factor_change, w),
+        (Response::ListPartitionReassignments(response), _) => cluster::encode_list_reassignments(v, &response, w),
+        (Response::DescribeQuorum(response), _) => cluster::encode_describe_quorum(v, &response, w),
+        (Response::UnregisterBroker(response), _) => cluster::encode_unregister_broker(v, &response, w),
         (response, shape) => unreachable!("a node answered {response:?} to a request of shape {shape:?}"),
     }
 }

@@ -130,6 +130,33 @@ fn corpus() -> Vec<Bytes> {
                         r.topics.push(Default::default());
                     }),
                 ),
+                ApiKey::ElectLeaders => framed(
+                    api.key,
+                    v,
+                    &made(|r: &mut kp::ElectLeadersRequest| {
+                        r.topic_partitions = Some(vec![Default::default()]);
+                    }),
+                ),
+                ApiKey::AlterPartitionReassignments => framed(
+                    api.key,
+                    v,
+                    &made(|r: &mut kp::AlterPartitionReassignmentsRequest| {
+                        r.topics.push(made(|t: &mut kp::alter_partition_reassignments_request::ReassignableTopic| {
+                            t.partitions.push(Default::default());
+                        }));
+                    }),
+                ),
+                ApiKey::ListPartitionReassignments => framed(
+                    api.key,
+                    v,
+                    &made(|r: &mut kp::ListPartitionReassignmentsRequest| {
+                        r.topics = Some(vec![Default::default()]);
+                    }),
+                ),
+                ApiKey::DescribeQuorum => {
+                    framed(api.key, v, &made(|r: &mut kp::DescribeQuorumRequest| r.topics.push(Default::default())))
+                }
+                ApiKey::UnregisterBroker => framed(api.key, v, &kp::UnregisterBrokerRequest::default()),
                 ApiKey::DescribeCluster => framed(api.key, v, &kp::DescribeClusterRequest::default()),
                 ApiKey::DescribeTopicPartitions => framed(
                     api.key,

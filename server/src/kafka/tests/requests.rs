@@ -689,3 +689,71 @@ fn header_versions_are_kafkas() {
     }
     assert_eq!(kp::ProduceRequest::KEY, 0);
 }
+
+#[test]
+fn operators_requests_decode_in_every_version() {
+    let timeout = Duration::from_millis(1500);
+    for v in versions(ApiKey::ElectLeaders) {
+        for listed in [true, false] {
+            let request = made(|r: &mut kp::ElectLeadersRequest| {
+                if v >= 1 {
+                    r.election_type = 1;
+                }
+                r.topic_partitions = listed.then(|| {
+                    vec![made(|t: &mut kp::elect_leaders_request::TopicPartitions| {
+                        (t.topic, t.partitions) = (kp_topic("orders"), vec![3, 4]);
+                    })]
+                });
+                r.timeout_ms = 1500;
+            });
+            let kind = if v >= 1 { ElectionKind::Unclean } else { ElectionKind::Preferred };
+            let partitions = listed.then(|| vec![(topic("orders"), partition(3)), (topic("orders"), partition(4))]);
+            let (found, _) = asked(&framed(ApiKey::ElectLeaders, v, &request));
+            assert_eq!(found, Request::ElectLeaders(ElectLeadersRequest { kind, partitions, timeout }), "v{v}");
+        }
+    }
+    let odd = made(|r: &mut kp::ElectLeadersRequest| r.election_type = 7);
+    let task = decoded(&framed(ApiKey::ElectLeaders, 2, &odd)).expect("it decodes");
+    assert!(matches!(task, Task::Answer(Response::ElectLeaders(answer), _) if answer.error.code() == 42));
+    for v in versions(ApiKey::AlterPartitionReassignments) {
+        use kp::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+        let request = made(|r: &mut kp::AlterPartitionReassignmentsRequest| {
+            r.timeout_ms = 1500;
+            r.allow_replication_factor_change = v < 1;
+            r.topics.push(made(|t: &mut ReassignableTopic| {
+                t.name = kp_topic("orders");
+                t.partitions.push(made(|p: &mut ReassignablePartition| p.replicas = Some(kp_nodes(&[3, 1]))));
+                t.partitions.push(made(|p: &mut ReassignablePartition| (p.partition_index, p.replicas) = (1, None)));
+            }));
+        });
+        let to = |number, replicas| Reassignment { topic: topic("orders"), partition: partition(number), replicas };
+        let (found, shape) = asked(&framed(ApiKey::AlterPartitionReassignments, v, &request));
+        let expected = AlterPartitionReassignmentsRequest {
+            partitions: vec![to(0, Some(nodes(&[3, 1]))), to(1, None)],
+            allow_replication_factor_change: v < 1,
+            timeout,
+        };
+        assert_eq!(found, Request::AlterPartitionReassignments(expected), "v{v}");
+        let allowed = v < 1;
+        assert!(matches!(
+            shape,
+            Shape::AlterReassignments { allow_replication_factor_change } if allow_replication_factor_change == allowed
+        ));
+    }
+    let request = made(|r: &mut kp::ListPartitionReassignmentsRequest| r.topics = None);
+    let (found, _) = asked(&framed(ApiKey::ListPartitionReassignments, 0, &request));
+    let all = ListPartitionReassignmentsRequest { partitions: None };
+    assert_eq!(found, Request::ListPartitionReassignments(all));
+    for v in versions(ApiKey::DescribeQuorum) {
+        let request = made(|r: &mut kp::DescribeQuorumRequest| {
+            r.topics.push(made(|t: &mut kp::describe_quorum_request::TopicData| {
+                t.topic_name = kp_topic("__cluster_metadata");
+                t.partitions.push(Default::default());
+            }));
+        });
+        assert_eq!(asked(&framed(ApiKey::DescribeQuorum, v, &request)).0, Request::DescribeQuorum);
+    }
+    let request = made(|r: &mut kp::UnregisterBrokerRequest| r.broker_id = kp::BrokerId(4));
+    let (found, _) = asked(&framed(ApiKey::UnregisterBroker, 0, &request));
+    assert_eq!(found, Request::UnregisterBroker(UnregisterBrokerRequest { node: NodeId(4) }));
+}

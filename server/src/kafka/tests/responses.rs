@@ -497,3 +497,91 @@ fn api_versions_encodes_in_every_version() {
     let unknown = answered(0, ErrorCode::UnsupportedVersion);
     assert_eq!((unknown.error_code, unknown.api_keys.len(), unknown.api_keys[0].api_key), (35, 1, 18));
 }
+
+#[test]
+fn operators_answers_encode_in_every_version() {
+    for v in versions(ApiKey::ElectLeaders) {
+        let of = |name: &str, number, error, message: Option<&str>| ElectedLeader {
+            topic: topic(name),
+            partition: partition(number),
+            error,
+            message: message.map(Into::into),
+        };
+        let partitions = vec![
+            of("a", 0, ErrorCode::None, None),
+            of("a", 1, ErrorCode::ElectionNotNeeded, Some("it leads")),
+            of("b", 0, ErrorCode::None, None),
+        ];
+        let response = Response::ElectLeaders(ElectLeadersResponse { error: ErrorCode::NotController, partitions });
+        let found: kp::ElectLeadersResponse = answered(ApiKey::ElectLeaders, v, Shape::Plain, response);
+        assert_eq!(found.error_code, if v >= 1 { 41 } else { 0 });
+        assert_eq!(found.replica_election_results.len(), 2);
+        let second = &found.replica_election_results[0].partition_result[1];
+        assert_eq!((second.partition_id, second.error_code), (1, ErrorCode::ElectionNotNeeded.code()));
+        assert_eq!(second.error_message.as_deref(), Some("it leads"));
+    }
+    for v in versions(ApiKey::AlterPartitionReassignments) {
+        let partitions = vec![Reassigned {
+            topic: topic("a"),
+            partition: partition(2),
+            error: ErrorCode::InvalidReplicaAssignment,
+            message: Some("no".into()),
+        }];
+        let response = Response::AlterPartitionReassignments(AlterPartitionReassignmentsResponse {
+            error: ErrorCode::None,
+            message: None,
+            partitions,
+        });
+        let shape = Shape::AlterReassignments { allow_replication_factor_change: v < 1 };
+        let found: kp::AlterPartitionReassignmentsResponse =
+            answered(ApiKey::AlterPartitionReassignments, v, shape, response);
+        assert_eq!(found.allow_replication_factor_change, v < 1);
+        let of = &found.responses[0].partitions[0];
+        assert_eq!((of.partition_index, of.error_code, of.error_message.as_deref()), (2, 39, Some("no")));
+    }
+    let response = Response::ListPartitionReassignments(ListPartitionReassignmentsResponse {
+        error: ErrorCode::None,
+        partitions: vec![OngoingReassignment {
+            topic: topic("a"),
+            partition: partition(2),
+            replicas: nodes(&[1, 2, 3]),
+            adding: nodes(&[3]),
+            removing: nodes(&[1]),
+        }],
+    });
+    let key = ApiKey::ListPartitionReassignments;
+    let found: kp::ListPartitionReassignmentsResponse = answered(key, 0, Shape::Plain, response);
+    let of = &found.topics[0].partitions[0];
+    assert_eq!((&of.replicas, &of.adding_replicas), (&kp_nodes(&[1, 2, 3]), &kp_nodes(&[3])));
+    assert_eq!(of.removing_replicas, kp_nodes(&[1]));
+    for v in versions(ApiKey::DescribeQuorum) {
+        let replica = |node, end| QuorumReplica {
+            node: NodeId(node),
+            directory: DirectoryId(ID),
+            log_end: Offset(end),
+            last_fetch: Timestamp(7),
+            last_caught_up: Timestamp(6),
+        };
+        let response = Response::DescribeQuorum(DescribeQuorumResponse {
+            error: ErrorCode::None,
+            leader: Some(NodeId(2)),
+            epoch: LeaderEpoch(5),
+            high_watermark: Offset(100),
+            voters: vec![replica(1, 99), replica(2, 101)],
+            observers: vec![replica(4, 50)],
+        });
+        let found: kp::DescribeQuorumResponse = answered(ApiKey::DescribeQuorum, v, Shape::Plain, response);
+        let quorum = &found.topics[0].partitions[0];
+        assert_eq!(found.topics[0].topic_name, kp_topic("__cluster_metadata"));
+        assert_eq!((quorum.leader_id.0, quorum.leader_epoch, quorum.high_watermark), (2, 5, 100));
+        let voter = &quorum.current_voters[1];
+        assert_eq!((voter.replica_id.0, voter.log_end_offset), (2, 101));
+        assert_eq!(voter.last_fetch_timestamp, if v >= 1 { 7 } else { -1 });
+        assert_eq!(voter.replica_directory_id, if v >= 2 { Uuid::from_bytes(ID) } else { Uuid::nil() });
+        assert_eq!(quorum.observers[0].replica_id.0, 4);
+    }
+    let response =
+        Response::UnregisterBroker(UnregisterBrokerResponse { error: ErrorCode::BrokerIdNotRegistered, message: None });
+    let found: kp::UnregisterBrokerResponse = answered(ApiKey::UnregisterBroker, 0, Shape::Plain, response);
+    assert_eq!(found.error_code, 102);
+}
