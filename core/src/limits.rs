@@ -56,6 +56,19 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 200_000;
 /// (`min.incremental.fetch.session.eviction.ms`).
 pub const FETCH_SESSION_IDLE_MIN: Duration = Duration::from_secs(120);
 
+/// What a follower is given in one answer, but for its last batch (`replica.fetch.response.max.bytes`).
+pub const REPLICA_FETCH_BYTES_MAX: usize = 10 << 20;
+/// What of it may be of one partition, but for its last batch (`replica.fetch.max.bytes`).
+pub const REPLICA_FETCH_PARTITION_BYTES_MAX: usize = 1 << 20;
+/// Partitions that one request or answer between a follower and its leader names.
+pub const REPLICA_FETCH_PARTITIONS_MAX: usize = 10_000;
+/// Partitions whose in-sync replicas one request to the controller is about.
+pub const ALTER_PARTITIONS_MAX: usize = 10_000;
+/// How soon replication looks again at what failed; pullers rest twice as long after every failure in a row.
+pub const REPLICA_RETRY_WAIT: Duration = Duration::from_millis(50);
+/// How often high watermarks are noted for the checkpoint (`replica.high.watermark.checkpoint.interval.ms`).
+pub const WATERMARK_NOTE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The most bytes that one fetch response carries (`fetch.max.bytes` of the broker).
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
 /// The longest that a fetch may be parked, whatever it asks for.
@@ -96,5 +109,6 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < FRAME_BYTES_MAX, "one whole batch fits a frame");
 const _: () = assert!(FETCH_BYTES_MAX < FRAME_BYTES_MAX, "a whole fetch response fits a frame");
+const _: () = assert!(REPLICA_FETCH_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX, "so does one to a follower");
 const _: () = assert!(FIRST_FRAME_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FETCH_SESSION_PARTITIONS_MAX >= REQUEST_ITEMS_MAX, "any one fetch fits a session");

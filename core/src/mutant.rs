@@ -12,6 +12,41 @@ pub enum Mutant {
     X15,
     /// A replica keeps its right to lead over an unclean stop that may have cost it its tail (KIP-966).
     X16,
+    /// A follower cuts its log to its own high watermark instead of asking where it parts from the leader's (KIP-101).
+    X01,
+    /// Of an epoch that the leader never had it answers that it ends where the log does (KIP-279).
+    X02,
+    /// A replica joins the ISR with everything up to the high watermark, though not up to the epoch's start
+    /// (KAFKA-7128).
+    X03,
+    /// A follower whose leader is the same node as before does not ask where the logs part (KAFKA-7164).
+    X04,
+    /// A new leader notes its epoch only with its first append (KAFKA-7415).
+    X05,
+    /// Requests are not fenced by the leader epoch that they believe in (KIP-320).
+    X06,
+    /// A leader's answer is believed though the epoch has changed since it was asked (KAFKA-7786).
+    X07,
+    /// A follower raises its high watermark before it looks whether its log diverges (KAFKA-14704).
+    X08,
+    /// A leader counts what a diverging follower has (KAFKA-13141).
+    X09,
+    /// An empty answer makes a follower forget the epoch of its last record (KAFKA-15510).
+    X10,
+    /// The high watermark is not in the checkpoint: after a restart it is 0 (KAFKA-1647).
+    X12,
+    /// The smaller ISR that the leader only wishes for decides the high watermark (KAFKA-12686).
+    X17,
+    /// The high watermark is not looked at again when the ISR shrinks (KAFKA-13091).
+    X18,
+    /// A reader past a follower's high watermark is told that its offset is out of range (KIP-392).
+    X21,
+    /// A follower sends readers on to another replica (KAFKA-13778).
+    X22,
+    /// A follower whose offset is out of range never asks again (KAFKA-7414).
+    X23,
+    /// `min.insync.replicas` is looked at when a batch is admitted, not when it is acknowledged.
+    X25,
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
     /// A vote is given before it is durable.

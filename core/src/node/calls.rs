@@ -3,12 +3,14 @@
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
 };
 
 use super::{Node, metadata_log::Pending, startup::Phase};
 use crate::{
     effect::Effect,
-    ids::{CallId, NodeId, RequestId},
+    epoch::LeaderEpoch,
+    ids::{CallId, LogId, NodeId, RequestId},
     message::{CallError, ErrorCode, PeerRequest, PeerResponse, Request, Response},
     time::Duration,
 };
@@ -36,9 +38,23 @@ pub(super) enum Purpose {
         /// The role, counted.
         turn: u64,
     },
+    /// Records of the partitions that the leader has and this node follows.
+    Pull {
+        /// Whom.
+        leader: NodeId,
+        /// The session that it is of.
+        generation: u64,
+    },
+    /// Other in-sync replicas for these partitions, each with the epoch in which this node led it.
+    AlterPartition(Vec<(LogId, LeaderEpoch)>),
 }
 
 impl Calls {
+    /// Nobody waits for the answers to these any more.
+    pub(super) fn give_up(&mut self, which: impl Fn(&Purpose) -> bool) {
+        self.open.retain(|_, purpose| !which(purpose));
+    }
+
     /// Does nobody wait for an answer?
     pub(super) fn is_quiet(&self) -> bool {
         self.open.is_empty()
@@ -77,6 +93,8 @@ impl Node {
         match purpose {
             Purpose::Forward(id, request) => self.on_forwarded(id, &request, outcome),
             Purpose::Quorum { to, turn } => self.on_quorum_answered(to, turn, outcome),
+            Purpose::Pull { leader, generation } => self.on_pulled(leader, generation, outcome),
+            Purpose::AlterPartition(asked) => self.on_partitions_altered(asked, outcome),
         }
     }
 
@@ -151,6 +169,7 @@ impl Node {
             PeerRequest::EndEpoch(r) if votes => self.on_end_epoch(id, &r),
             PeerRequest::Fetch(r) if votes && r.is_of_metadata() => self.on_metadata_fetch(id, &r),
             PeerRequest::Forward(request) => self.on_handed_on(id, *request),
+            PeerRequest::Fetch(request) if !request.is_of_metadata() => self.on_replica_fetch(id, request),
             PeerRequest::Ping => self.respond_peer(id, PeerResponse::Pong),
             other => {
                 let refusal = other.refuse(ErrorCode::NotController);

@@ -59,7 +59,7 @@ impl Node {
         fetched: &mut FetchedPartition,
     ) -> Result<usize, ErrorCode> {
         let partition = &self.partitions[&self.find(&asked.topic, asked.partition)?];
-        let error = partition.check_epoch(asked.current_leader_epoch);
+        let error = partition.check_leader(asked.current_leader_epoch);
         if !error.is_none() {
             return Err(error);
         }
@@ -121,5 +121,6 @@ impl Node {
         self.finish_produce(id);
         self.finish_fetch(id);
         self.finish_pull(id);
+        self.finish_replica_fetch(id);
     }
 }

@@ -18,6 +18,7 @@ mod metadata_log;
 mod offsets;
 mod parked;
 mod produce;
+mod replication;
 mod startup;
 mod timers;
 
@@ -76,6 +77,7 @@ pub struct Node {
     fetches: ParkedFetches,
     gathers: Gathers,
     producer_ids: produce::ProducerIds,
+    replication: replication::Replication,
     // What other nodes are asked.
     calls: calls::Calls,
     quorum_seed: u64,
@@ -88,6 +90,8 @@ enum Purpose {
     Gather { request: RequestId, index: usize },
     /// Retention, cleaning, expiry.
     Housekeeping,
+    /// A follower's log is made a prefix of its leader's.
+    Cut,
     /// Its outcome says nothing that the node has to act on, unless it failed.
     Order,
 }
@@ -127,6 +131,7 @@ impl Node {
             fetches: ParkedFetches::default(),
             gathers: Gathers::default(),
             producer_ids: produce::ProducerIds::default(),
+            replication: replication::Replication::default(),
             calls: calls::Calls::default(),
             quorum_seed,
         }
@@ -149,6 +154,7 @@ impl Node {
         }
         self.on_time();
         self.serve_own_calls();
+        self.replicate();
         while let Some((log, base)) = self.tail.over() {
             if let Some(partition) = self.partitions.get_mut(&log) {
                 partition.drop_tail(base, &mut self.tail);
@@ -176,7 +182,7 @@ impl Node {
         self.metadata.view()
     }
 
-    /// The partitions that this node leads, for checkers and for metrics.
+    /// The partitions that this node has a replica of, for checkers and for metrics.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.values()
     }
@@ -228,6 +234,7 @@ impl Node {
         self.drop_fetch(id);
         self.abandon_pull(id);
         self.gathers.take(id);
+        self.abandon_replica_fetch(id);
     }
 
     fn on_job_ended(&mut self, log: LogId, job: JobId, outcome: Result<JobOutcome, LogError>) {
@@ -250,6 +257,7 @@ impl Node {
         match purpose {
             None => self.on_append_ended(log, job, outcome),
             Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, outcome),
+            Some(Purpose::Cut) => self.on_cut_ended(log, outcome),
             Some(Purpose::Housekeeping | Purpose::Order) => self.on_housekeeping_ended(log, outcome),
         }
     }
@@ -271,6 +279,7 @@ impl Node {
         }
         self.on_quorum_time();
         self.housekeep();
+        self.replicate_on_time();
     }
 
     /// The log of the partition that a request names, or the error that the request earns.

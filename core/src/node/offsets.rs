@@ -46,6 +46,10 @@ impl Node {
         let log = self.find(&asked.topic, asked.partition)?;
         let partition = &self.partitions[&log];
         check(partition, asked.current_leader_epoch)?;
+        let needs_end = !matches!(asked.spec, OffsetSpec::Earliest | OffsetSpec::EarliestLocal);
+        if needs_end && partition.settled_watermark().is_none() {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
         let bound = match isolation {
             IsolationLevel::ReadUncommitted => partition.high_watermark(),
             IsolationLevel::ReadCommitted => partition.last_stable_offset(),
@@ -150,7 +154,7 @@ fn check(partition: &Partition, current: LeaderEpoch) -> Result<(), ErrorCode> {
     if partition.is_offline() {
         return Err(ErrorCode::KafkaStorageError);
     }
-    match partition.check_epoch(current) {
+    match partition.check_leader(current) {
         ErrorCode::None => Ok(()),
         error => Err(error),
     }

@@ -58,6 +58,7 @@ impl Node {
         let partition = self.partitions.get_mut(&log).expect("a log that is found is led");
         match partition.admit(self.now, batch, acks, waiter, &mut self.tail, &mut self.effects) {
             Ok(admission) => {
+                let replicated = partition.replicas().len() > 1;
                 produced.base_offset = admission.base;
                 produced.log_start = partition.log_start();
                 if partition.config.timestamp_type == TimestampType::LogAppendTime {
@@ -65,6 +66,9 @@ impl Node {
                 }
                 if admission.waits {
                     produced.error = ErrorCode::RequestTimedOut;
+                }
+                if replicated {
+                    self.touch(log);
                 }
                 (produced, admission.waits)
             }
@@ -77,7 +81,16 @@ impl Node {
 
     pub(super) fn on_append_ended(&mut self, log: LogId, job: JobId, outcome: Result<JobOutcome, LogError>) {
         let partition = self.partitions.get_mut(&log).expect("appends are ordered by partitions that are led");
+        let before = partition.appending_bytes();
         let completed = partition.append_ended(job, outcome, &mut self.tail);
+        if partition.replicas().len() > 1 {
+            let (after, is_follower) = (partition.appending_bytes(), !partition.is_leader());
+            if is_follower {
+                self.append_room(before, after);
+            }
+            self.complete(log, completed);
+            return self.log_moved(log);
+        }
         self.complete(log, completed);
     }
 
@@ -88,6 +101,12 @@ impl Node {
         }
         for request in completed.readers {
             self.wake_fetch(log, request, completed.committed_bytes);
+        }
+        for request in completed.abandoned {
+            self.finish_fetch(request);
+        }
+        if completed.moved {
+            self.touch(log);
         }
     }
 

@@ -69,20 +69,23 @@ impl Node {
         let dir = partition_dir(&topic.name, partition);
         self.opening.insert(log, Opening { id, topic: topic.name.clone(), config: config.clone() });
         self.effects.run(log, Job::Open { dir, topic_id: id.topic, config, wall: self.now.wall });
+        self.opening_replica(id);
     }
 
     pub(super) fn on_opened(&mut self, log: LogId, outcome: Result<JobOutcome, LogError>) {
         let opening = self.opening.remove(&log).expect("the caller has looked");
-        match (outcome, self.image.partition(opening.id)) {
-            (Ok(JobOutcome::Opened(state)), Some(image)) => {
+        self.opened_replica(opening.id);
+        let me = self.config.node;
+        let image = self.image.partition(opening.id).filter(|image| image.replicas.contains(&me));
+        match (outcome, image.is_some()) {
+            (Ok(JobOutcome::Opened(state)), true) => {
                 let Opening { id, topic, config } = opening;
                 let opened = OpenedLog { id, topic, log, config, state };
-                let (partition, order) = Partition::lead(self.config.node, opened, image, &mut self.effects);
-                self.jobs.extend(order.map(|job| (job, Purpose::Order)));
-                self.partitions.insert(log, partition);
+                self.partitions.insert(log, Partition::open(self.config.node, opened));
                 self.by_id.insert(id, log);
+                self.take_part(log);
             }
-            (Ok(JobOutcome::Opened(_)), None) => self.delete_log(log),
+            (Ok(JobOutcome::Opened(_)), false) => self.delete_log(log),
             (Ok(other), _) => panic!("an open was answered by {other:?}"),
             (Err(error), _) => {
                 self.broken.insert(opening.id);
@@ -101,23 +104,26 @@ impl Node {
             self.phase = Phase::Serving;
             self.timers.start(self.now.mono);
             self.effects.push(Effect::Ready);
+            // What the metadata said of partitions while they were being opened has not been acted on yet.
+            self.reconcile_partitions();
         }
         self.finish_commit();
     }
 
-    /// A topic is gone: whoever waits for one of its partitions is told, and its log removed.
-    pub(super) fn close_deleted(&mut self, id: TopicPartition) {
+    /// This node has a partition no more: whoever waits for it is told why, and its log removed.
+    pub(super) fn close_replica(&mut self, id: TopicPartition, why: ErrorCode) {
         self.broken.remove(&id);
         let Some(log) = self.by_id.remove(&id) else { return };
         let mut partition = self.partitions.remove(&log).expect("a partition that is led has its log");
         partition.drop_whole_tail(&mut self.tail);
         let (acks, readers) = partition.abandon();
         for ack in acks {
-            self.acknowledge(ack, ErrorCode::UnknownTopicOrPartition);
+            self.acknowledge(ack, why);
         }
         for reader in readers {
             self.finish_fetch(reader);
         }
+        self.forget_replica(log, id);
         self.delete_log(log);
     }
 
@@ -152,6 +158,7 @@ impl Node {
         while let Some(id) = self.fetches.any() {
             self.finish_fetch(id);
         }
+        self.stop_replicating();
         for pending in core::mem::take(&mut self.pending) {
             if let Pending::Request(id, request) = pending {
                 self.respond(id, request.refuse(ErrorCode::NotController));
@@ -189,6 +196,11 @@ impl Node {
         }
         if !self.partitions.is_empty() {
             let logs: Vec<LogId> = self.partitions.keys().copied().collect();
+            // What followers have not said that they have is not known to be committed, nor that it is not.
+            let waiting: Vec<_> = self.partitions.values_mut().flat_map(|p| p.abandon().0).collect();
+            for ack in waiting {
+                self.acknowledge(ack, ErrorCode::NotLeaderOrFollower);
+            }
             self.partitions.clear();
             self.by_id.clear();
             logs.into_iter().for_each(|log| self.close_log(log));

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use crate::{
     ids::TopicId,
     log::{LogConfig, SequenceError},
-    message::{Acks, ErrorCode},
+    message::ErrorCode,
     offset::Offset,
     record::{Batch, TimestampType},
     time::Timestamp,
@@ -96,15 +96,6 @@ fn check_timestamps(batch: &Batch, config: &LogConfig, wall: Timestamp) -> Resul
     if too_new || too_old {
         let reason = "a timestamp is outside message.timestamp.before.max.ms and message.timestamp.after.max.ms";
         return Err(Refusal::new(ErrorCode::InvalidTimestamp, reason));
-    }
-    Ok(())
-}
-
-/// Are enough replicas in sync for a write that all of them must have?
-pub(super) fn check_in_sync(acks: Acks, in_sync: usize, replicas: usize, config: &LogConfig) -> Result<(), Refusal> {
-    let needed = (config.min_insync_replicas as usize).min(replicas);
-    if acks == Acks::All && in_sync < needed {
-        return Err(Refusal::new(ErrorCode::NotEnoughReplicas, "fewer replicas are in sync than min.insync.replicas"));
     }
     Ok(())
 }

@@ -1,37 +1,70 @@
 //! Appends on their way to the disk, and what their producers will be once they arrive.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use crate::{
     ids::{JobId, ProducerId},
     log::{JobOutcome, LogError, ProducerEntry, ProducerTable, Sequence, SequenceError},
     mutant,
     offset::Offset,
-    record::BatchHeader,
+    record::{Batch, BatchHeader},
 };
 
 /// The appends that the disk has not answered yet, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     appends: VecDeque<Append>,
+    bytes: usize,
     /// Producers with a batch in flight, as they will be after it; and how many batches that is.
     overlay: BTreeMap<ProducerId, (u32, ProducerEntry)>,
 }
 
-/// One append on its way.
+/// One append on its way: what was ordered, so that it can be ordered again.
 #[derive(Debug)]
 pub(super) struct Append {
     job: JobId,
-    pub(super) end: Offset,
-    pub(super) header: BatchHeader,
+    first: Batch,
+    /// A leader appends batches one by one, a follower as many as it got.
+    rest: Vec<Batch>,
     /// The answer, if it came before those to the appends in front: a write that fails is known at once, one that
     /// succeeds waits for its sync.
     outcome: Option<Result<JobOutcome, LogError>>,
 }
 
+impl Append {
+    pub(super) fn new(job: JobId, first: Batch, rest: Vec<Batch>) -> Self {
+        Self { job, first, rest, outcome: None }
+    }
+
+    /// Where the log will end.
+    pub(super) fn end(&self) -> Offset {
+        self.rest.last().unwrap_or(&self.first).header().next_offset()
+    }
+
+    pub(super) fn headers(&self) -> impl Iterator<Item = &BatchHeader> {
+        core::iter::once(&self.first).chain(&self.rest).map(Batch::header)
+    }
+
+    fn bytes(&self) -> usize {
+        self.first.size() + self.rest.iter().map(Batch::size).sum::<usize>()
+    }
+
+    pub(super) fn into_batches(self) -> impl Iterator<Item = Batch> {
+        core::iter::once(self.first).chain(self.rest)
+    }
+}
+
 impl InFlight {
     pub(super) fn is_empty(&self) -> bool {
         self.appends.is_empty()
+    }
+
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Judges a producer's batch by what is in the log and what is on its way there.
@@ -43,16 +76,17 @@ impl InFlight {
     }
 
     /// Notes an append that was ordered.
-    pub(super) fn push(&mut self, table: &ProducerTable, job: JobId, end: Offset, header: BatchHeader) {
-        if header.has_producer() {
+    pub(super) fn push(&mut self, table: &ProducerTable, append: Append) {
+        for header in append.headers().filter(|header| header.has_producer()) {
             let (count, entry) = self.overlay.entry(header.producer_id).or_insert_with(|| {
                 let known = table.get(header.producer_id).cloned();
-                (0, known.unwrap_or_else(|| ProducerEntry::new(&header)))
+                (0, known.unwrap_or_else(|| ProducerEntry::new(header)))
             });
             *count += 1;
-            entry.record(&header);
+            entry.record(header);
         }
-        self.appends.push_back(Append { job, end, header, outcome: None });
+        self.bytes += append.bytes();
+        self.appends.push_back(append);
     }
 
     /// The disk has answered an append.
@@ -70,12 +104,12 @@ impl InFlight {
     pub(super) fn pop_answered(&mut self) -> Option<(Append, Result<JobOutcome, LogError>)> {
         let outcome = self.appends.front_mut()?.outcome.take()?;
         let append = self.appends.pop_front().expect("just looked at");
-        let producer = append.header.producer_id;
-        if append.header.has_producer() {
-            let (count, _) = self.overlay.get_mut(&producer).expect("its batch was in flight");
+        self.bytes -= append.bytes();
+        for header in append.headers().filter(|header| header.has_producer()) {
+            let (count, _) = self.overlay.get_mut(&header.producer_id).expect("its batch was in flight");
             *count -= 1;
             if *count == 0 {
-                self.overlay.remove(&producer);
+                self.overlay.remove(&header.producer_id);
             }
         }
         Some((append, outcome))

@@ -1,44 +1,40 @@
-//! The leader's view of one partition.
+//! One partition's log as this node sees it: its marks, its appends on their way, who leads it.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
     TailBudget,
-    admission::{self, Admission, Refusal},
+    following::Follower,
     in_flight::{Append, InFlight},
+    leading::{Ack, Leader},
     tail::Tail,
 };
 use crate::{
     cluster,
     effect::Effects,
-    epoch::LeaderEpoch,
+    epoch::{LeaderEpoch, PartitionEpoch},
     ids::{JobId, LogId, NodeId, ProducerId, RequestId, TopicName, TopicPartition},
-    log::{EpochCache, Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable, Sequence},
-    message::{Acks, ErrorCode, LogRead, Records},
+    log::{Durability, EpochCache, Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable},
+    message::{ErrorCode, LogRead, Records},
     mutant,
     offset::Offset,
-    record::{Batch, TimestampType},
+    record::Batch,
     time::{Duration, Now, Timestamp},
 };
 
-/// Somebody who waits for the outcome of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// The request.
-    pub request: RequestId,
-    /// Which of its partitions.
-    pub index: usize,
-}
-
-/// What an answer of the disk has brought about.
+/// What an input has brought about in a partition.
 #[derive(Debug, Default, PartialEq)]
 pub struct Completed {
     /// Appends whose outcome is now known.
     pub acks: Vec<(Ack, ErrorCode)>,
-    /// Committed bytes that readers can now see; 0 when the high watermark stayed.
+    /// Committed bytes that the readers below can now see.
     pub committed_bytes: usize,
     /// Parked readers to look at again.
     pub readers: Vec<RequestId>,
+    /// Parked readers for whom there is nothing here any more.
+    pub abandoned: Vec<RequestId>,
+    /// The high watermark has moved.
+    pub moved: bool,
 }
 
 /// Where a reader's batches come from.
@@ -70,7 +66,7 @@ pub struct OpenedLog {
     pub state: LogState,
 }
 
-/// One partition that this node leads.
+/// One partition that this node has a replica of.
 #[derive(Debug)]
 pub struct Partition {
     /// Which.
@@ -81,171 +77,184 @@ pub struct Partition {
     pub log: LogId,
     /// Its log's settings.
     pub config: LogConfig,
-    me: NodeId,
-    replicas: usize,
-    isr: Vec<NodeId>,
-    leader_epoch: LeaderEpoch,
-    log_start: Offset,
-    log_end: Offset,
-    durable_end: Offset,
-    high_watermark: Offset,
-    size: u64,
-    epochs: EpochCache,
-    producers: ProducerTable,
-    in_flight: InFlight,
-    tail: Tail,
+    pub(super) me: NodeId,
+    pub(super) replicas: Vec<NodeId>,
+    pub(super) leader: Option<NodeId>,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) partition_epoch: PartitionEpoch,
+    pub(super) role: Role,
+    pub(super) log_start: Offset,
+    pub(super) log_end: Offset,
+    pub(super) durable_end: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) size: u64,
+    pub(super) epochs: EpochCache,
+    pub(super) producers: ProducerTable,
+    pub(super) in_flight: InFlight,
+    pub(super) tail: Tail,
     /// An append failed: those behind it will fail too, and until they have, nothing is admitted.
-    failing: bool,
+    pub(super) failing: bool,
+    /// Batches whose append failed though followers may have them already: they are appended again.
+    pub(super) unwritten: Vec<Batch>,
     /// The log takes no more, for good.
-    offline: bool,
-    waiting: BTreeMap<Offset, Vec<Ack>>,
-    readers: Vec<RequestId>,
+    pub(super) offline: bool,
+    pub(super) readers: Vec<RequestId>,
     /// Something has been appended since the log was last looked at by the cleaner, or for expiry.
-    touched: Touched,
-    canary: u64,
+    pub(super) touched: Touched,
+    pub(super) canary: u64,
+    /// This node is to lead, but the log is not at rest yet.
+    deferred: bool,
+    noted_watermark: Offset,
+}
+
+/// What this node is to the partition.
+#[derive(Debug)]
+pub(super) enum Role {
+    Leader(Leader),
+    Follower(Follower),
 }
 
 /// What has happened to a log since housekeeping last looked at it, so that an idle log costs none.
 #[derive(Clone, Copy, Debug, Default)]
-struct Touched {
-    cleaner: bool,
-    expiry: bool,
+pub(super) struct Touched {
+    pub(super) cleaner: bool,
+    pub(super) expiry: bool,
 }
 
 impl Partition {
-    /// Takes the lead of a partition whose log has just been opened. Its epoch is noted in the log before anything is
-    /// appended in it (KIP-101).
-    pub fn lead(
-        me: NodeId,
-        opened: OpenedLog,
-        image: &cluster::Partition,
-        effects: &mut Effects,
-    ) -> (Self, Option<JobId>) {
+    /// A partition whose log has just been opened. It follows nobody until it is told its part by
+    /// [`Partition::apply_image`].
+    pub fn open(me: NodeId, opened: OpenedLog) -> Self {
         let OpenedLog { id, topic, log, config, state } = opened;
-        let mut partition = Self {
+        let high_watermark = if mutant!(X12) { state.log_start } else { state.high_watermark.max(state.log_start) };
+        let partition = Self {
             id,
             topic,
             log,
             config,
             me,
-            replicas: image.replicas.len(),
-            isr: image.isr.clone(),
+            replicas: Vec::new(),
+            leader: None,
             leader_epoch: LeaderEpoch::NONE,
+            partition_epoch: PartitionEpoch(-1),
+            role: Role::Follower(Follower::new(false, false)),
             log_start: state.log_start,
             log_end: state.log_end,
             durable_end: state.log_end,
-            high_watermark: state.high_watermark.max(state.log_start),
+            high_watermark,
             size: state.size,
             epochs: EpochCache::from_starts(&state.epochs),
             producers: state.producers,
             in_flight: InFlight::default(),
             tail: Tail::default(),
             failing: false,
+            unwritten: Vec::new(),
             offline: false,
-            waiting: BTreeMap::new(),
             readers: Vec::new(),
             touched: Touched { cleaner: true, expiry: true },
             canary: 0,
+            deferred: false,
+            noted_watermark: state.high_watermark,
         };
-        let order = partition.take_epoch(image.leader_epoch, effects);
-        partition.advance_high_watermark();
         partition.check();
-        (partition, order)
+        partition
     }
 
-    /// Begins an epoch; returns the order that notes it in the log, unless the log has it already.
-    fn take_epoch(&mut self, epoch: LeaderEpoch, effects: &mut Effects) -> Option<JobId> {
-        assert!(epoch > self.leader_epoch, "a leader's epoch is new to it");
-        self.leader_epoch = epoch;
-        if self.epochs.latest().is_some_and(|latest| latest >= epoch) {
-            return None;
+    /// Takes over what the metadata says of the partition: who leads it, who is in sync. Returns the job that notes a
+    /// new epoch in the log, where this node now leads (KIP-101). Older metadata than what is known is ignored.
+    pub fn apply_image(
+        &mut self,
+        now: Now,
+        image: &cluster::Partition,
+        budget: &mut TailBudget,
+        effects: &mut Effects,
+    ) -> (Option<JobId>, Completed) {
+        let mut completed = Completed::default();
+        if image.partition_epoch < self.partition_epoch || image.leader_epoch < self.leader_epoch {
+            return (None, completed);
         }
-        self.epochs.assign(epoch, self.log_end);
-        Some(effects.run(self.log, Job::StartEpoch { epoch, start: self.log_end }))
+        let leads = image.leader == Some(self.me);
+        self.deferred =
+            leads && !self.is_leader() && (self.is_cutting() || self.failing || self.in_flight.has_failed());
+        if self.deferred {
+            // An epoch begins where the log ends, and that is about to change.
+            return (None, completed);
+        }
+        let is_new_epoch = image.leader_epoch > self.leader_epoch;
+        let same_leader = self.leader == image.leader && image.leader.is_some();
+        self.partition_epoch = image.partition_epoch;
+        self.replicas.clone_from(&image.replicas);
+        self.leader = image.leader;
+        let mut order = None;
+        match (&mut self.role, leads) {
+            (Role::Leader(leader), true) if !is_new_epoch => {
+                leader.in_sync.refresh(now.mono, image);
+                if !mutant!(X18) {
+                    self.advance(&mut completed);
+                }
+            }
+            (Role::Leader(_), false) => {
+                self.leader_epoch = image.leader_epoch;
+                order = self.become_follower(same_leader, budget, effects, &mut completed);
+            }
+            (Role::Follower(_), false) if is_new_epoch || !same_leader => {
+                self.leader_epoch = image.leader_epoch;
+                order = self.become_follower(same_leader, budget, effects, &mut completed);
+            }
+            (Role::Follower(_), false) => {}
+            (_, true) => {
+                self.leader_epoch = image.leader_epoch;
+                order = self.become_leader(now, image, effects, &mut completed);
+            }
+        }
+        self.check();
+        (order, completed)
+    }
+
+    /// Is the metadata to be applied again, now that the log may be at rest?
+    pub fn is_deferred(&self) -> bool {
+        self.deferred
     }
 
     /// The relations between the marks (R5).
-    fn check(&self) {
+    pub(super) fn check(&self) {
         assert!(self.log_start <= self.high_watermark);
         assert!(self.high_watermark <= self.durable_end);
         assert!(self.durable_end <= self.log_end);
-        assert!(self.isr.contains(&self.me), "a leader is in sync with itself");
     }
 
-    /// Takes a producer's batch in, or says why not. `waiter` hears of the outcome if [`Admission::waits`] says so.
-    pub fn admit(
+    /// Appends batches that have their offsets and epochs.
+    pub(super) fn append(
         &mut self,
-        now: Now,
-        batch: Batch,
-        acks: Acks,
-        waiter: Ack,
+        wall: Timestamp,
+        batches: Vec<Batch>,
         budget: &mut TailBudget,
         effects: &mut Effects,
-    ) -> Result<Admission, Refusal> {
-        let mut admission = self.try_admit(now, batch, acks, budget, effects)?;
-        let at_once = mutant!(Y12) && admission.duplicate;
-        admission.waits = acks != Acks::None && admission.end > self.acknowledged(acks) && !at_once;
-        if admission.waits {
-            self.waiting.entry(admission.end).or_default().push(waiter);
+    ) {
+        for batch in &batches {
+            let header = batch.header();
+            self.log_end = header.next_offset();
+            if !self.tail.ends_at(header.base_offset) {
+                // A follower of a compacted log meets gaps.
+                budget.remove(self.tail.clear());
+            }
+            budget.add(self.log, batch);
+            self.tail.push(batch.clone());
+            if mutant!(X62) {
+                self.producers.record(header);
+            }
         }
-        Ok(admission)
+        self.order(wall, batches, effects);
     }
 
-    fn acknowledged(&self, acks: Acks) -> Offset {
-        match acks {
-            Acks::None => self.log_end,
-            Acks::Leader => self.durable_end,
-            Acks::All => self.high_watermark,
-        }
-    }
-
-    fn try_admit(
-        &mut self,
-        now: Now,
-        mut batch: Batch,
-        acks: Acks,
-        budget: &mut TailBudget,
-        effects: &mut Effects,
-    ) -> Result<Admission, Refusal> {
-        if self.offline {
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, "the log is offline"));
-        }
-        if self.failing || self.in_flight.has_failed() {
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, "an earlier append has just failed"));
-        }
-        admission::check(&batch, &self.config, self.id.topic, now.wall)?;
-        admission::check_in_sync(acks, self.isr.len(), self.replicas, &self.config)?;
-        if batch.header().has_producer()
-            && let Sequence::Duplicate(known) = self.in_flight.check(&self.producers, batch.header())?
-        {
-            let (base, end) = (known.base_offset(), known.last_offset.next());
-            return Ok(Admission { base, end, duplicate: true, waits: false });
-        }
-        if self.config.timestamp_type == TimestampType::LogAppendTime {
-            batch.stamp_log_append_time(now.wall);
-        }
-        batch.stamp(self.log_end, self.leader_epoch);
-        let (base, end) = (self.log_end, batch.header().next_offset());
-        self.canary += 1;
-        if mutant!(X87) && self.canary.is_multiple_of(64) && self.in_flight.is_empty() {
-            return Ok(Admission { base, end: self.high_watermark, duplicate: false, waits: false });
-        }
-        self.append(now, batch, budget, effects);
-        Ok(Admission { base, end, duplicate: false, waits: false })
-    }
-
-    /// Appends a batch that has its offsets and its epoch.
-    fn append(&mut self, now: Now, batch: Batch, budget: &mut TailBudget, effects: &mut Effects) {
-        let header = *batch.header();
-        self.log_end = header.next_offset();
-        budget.add(self.log, &batch);
-        self.tail.push(batch.clone());
-        let sync = self.config.durability == crate::log::Durability::Fsync;
-        let job = effects.run(self.log, Job::Append { batches: alloc::vec![batch], sync, wall: now.wall });
-        if mutant!(X62) {
-            self.producers.record(&header);
-        }
-        self.in_flight.push(&self.producers, job, self.log_end, header);
+    /// Has the log append batches that are accounted for already.
+    fn order(&mut self, wall: Timestamp, mut batches: Vec<Batch>, effects: &mut Effects) {
+        let rest = if batches.len() > 1 { batches[1..].to_vec() } else { Vec::new() };
+        let first = batches.first().expect("something is appended").clone();
+        batches.shrink_to_fit();
+        let sync = self.config.durability == Durability::Fsync;
+        let job = effects.run(self.log, Job::Append { batches, sync, wall });
+        self.in_flight.push(&self.producers, Append::new(job, first, rest));
         self.touched = Touched { cleaner: true, expiry: true };
     }
 
@@ -258,47 +267,105 @@ impl Partition {
     ) -> Completed {
         let mut completed = Completed::default();
         self.in_flight.answer(job, outcome);
+        let mut written = false;
         while let Some((append, outcome)) = self.in_flight.pop_answered() {
             match outcome {
-                Ok(JobOutcome::Appended { end, size }) => self.appended(&append, end, size, &mut completed),
+                Ok(JobOutcome::Appended { end, size }) => {
+                    self.appended(&append, end, size);
+                    written = true;
+                }
                 Ok(other) => panic!("an append was answered by {other:?}"),
                 Err(error) => {
                     self.failing = true;
                     self.offline |= matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
-                    let failed = self.waiting.remove(&append.end).unwrap_or_default();
-                    completed.acks.extend(failed.into_iter().map(|ack| (ack, ErrorCode::KafkaStorageError)));
+                    self.fail_waiters(append.end(), &mut completed);
+                    if self.keeps_unwritten() {
+                        self.unwritten.extend(append.into_batches());
+                    }
                 }
             }
         }
-        if self.failing && self.in_flight.is_empty() {
-            // The log is as it was before the first append that failed; so is everything that is known of it.
-            budget.remove(self.tail.clear());
-            self.log_end = self.durable_end;
-            self.failing = false;
-            assert!(self.waiting.is_empty(), "whoever waited for a failed append has been told");
+        if written {
+            self.advance(&mut completed);
+        }
+        if self.failing && self.in_flight.is_empty() && !self.keeps_unwritten() {
+            self.forget_unwritten(budget);
         }
         self.check();
         completed
     }
 
-    fn appended(&mut self, append: &Append, end: Offset, size: u64, completed: &mut Completed) {
-        assert!(!self.failing, "nothing is appended behind a failed append");
-        assert!(end == append.end, "the log's end is where the append put it");
-        self.producers.record(&append.header);
-        self.durable_end = end;
-        self.size = size;
-        self.advance_high_watermark();
-        let still_waiting = self.waiting.split_off(&self.high_watermark.next());
-        let acked = core::mem::replace(&mut self.waiting, still_waiting);
-        completed.acks.extend(acked.into_values().flatten().map(|ack| (ack, ErrorCode::None)));
-        completed.committed_bytes += append.header.size().unwrap_or(0);
-        completed.readers.append(&mut self.readers);
+    /// A leader's followers may have a batch before its own disk has refused it. What has been given out under an offset
+    /// is what will stand there, so it is appended again.
+    fn keeps_unwritten(&self) -> bool {
+        self.replicas.len() > 1 && self.is_leader() && !self.offline
     }
 
-    /// The high watermark is what every replica in sync has. Without followers that is this node.
-    fn advance_high_watermark(&mut self) {
-        assert!(self.isr == [self.me], "followers come with the cluster");
-        self.high_watermark = self.high_watermark.max(self.durable_end);
+    /// The log is as it was before the first append that failed; so is everything that is known of it.
+    pub(super) fn forget_unwritten(&mut self, budget: &mut TailBudget) {
+        budget.remove(self.tail.clear());
+        self.unwritten.clear();
+        self.log_end = self.durable_end;
+        if let Role::Follower(_) = self.role {
+            self.epochs.truncate_end(self.log_end);
+        }
+        self.failing = false;
+    }
+
+    /// Are there batches that wait to be appended again?
+    pub fn wants_retry(&self) -> bool {
+        self.failing && self.in_flight.is_empty() && !self.unwritten.is_empty() && !self.offline
+    }
+
+    /// Appends again what has failed.
+    pub fn retry(&mut self, now: Now, effects: &mut Effects) {
+        if self.wants_retry() {
+            self.failing = false;
+            let batches = core::mem::take(&mut self.unwritten);
+            self.order(now.wall, batches, effects);
+        }
+    }
+
+    fn appended(&mut self, append: &Append, end: Offset, size: u64) {
+        assert!(!self.failing, "nothing is appended behind a failed append");
+        assert!(end == append.end(), "the log's end is where the append put it");
+        append.headers().for_each(|header| self.producers.record(header));
+        self.durable_end = end;
+        self.size = size;
+    }
+
+    /// Moves the high watermark to where it may be, and tells whoever waited for that.
+    pub(super) fn advance(&mut self, completed: &mut Completed) {
+        let target = match &self.role {
+            Role::Leader(leader) if leader.in_sync.committed().len() < self.min_in_sync() && !mutant!(X25) => {
+                // With fewer in sync than were asked for, nothing counts as committed (KIP-966).
+                self.high_watermark
+            }
+            Role::Leader(leader) => leader.in_sync.all_have(self.durable_end),
+            Role::Follower(follower) => follower.leader_watermark.min(self.durable_end),
+        };
+        if target > self.high_watermark {
+            if !self.readers.is_empty() {
+                completed.committed_bytes += self.bytes_between(self.high_watermark, target);
+                completed.readers.append(&mut self.readers);
+            }
+            self.high_watermark = target;
+            completed.moved = true;
+        }
+        self.release_waiters(completed);
+    }
+
+    /// Bytes of the batches in between; what only the disk has counts as enough for anybody.
+    fn bytes_between(&self, from: Offset, to: Offset) -> usize {
+        match self.tail.start() {
+            Some(start) if start <= from => self.tail.available(from, to, usize::MAX),
+            _ => usize::MAX / 2,
+        }
+    }
+
+    /// How many replicas must be in sync for a write that all of them must have.
+    pub(super) fn min_in_sync(&self) -> usize {
+        (self.config.min_insync_replicas as usize).min(self.replicas.len())
     }
 
     /// Drops the oldest batch from memory, if it is still the one at `base`.
@@ -313,10 +380,13 @@ impl Partition {
 
     /// What a reader gets from `offset` on, up to the high watermark.
     pub fn read(&self, offset: Offset, max_bytes: usize, at_least_one: bool) -> ReadPlan {
+        self.read_below(self.high_watermark, offset, max_bytes, at_least_one)
+    }
+
+    pub(super) fn read_below(&self, bound: Offset, offset: Offset, max_bytes: usize, at_least_one: bool) -> ReadPlan {
         if offset < self.log_start || offset > self.log_end {
             return ReadPlan::OutOfRange;
         }
-        let bound = self.high_watermark;
         if offset >= bound || (max_bytes == 0 && !at_least_one) {
             return ReadPlan::Read { records: Records::Empty, bytes: 0 };
         }
@@ -354,7 +424,7 @@ impl Partition {
 
     /// Is this the epoch that a request believes in (KIP-320)? An absent one is not checked.
     pub fn check_epoch(&self, current: LeaderEpoch) -> ErrorCode {
-        if current == LeaderEpoch::NONE || current == self.leader_epoch {
+        if current == LeaderEpoch::NONE || current == self.leader_epoch || mutant!(X06) {
             ErrorCode::None
         } else if current < self.leader_epoch {
             ErrorCode::FencedLeaderEpoch
@@ -363,13 +433,19 @@ impl Partition {
         }
     }
 
+    /// May a request that believes in this epoch, and needs the leader, be served here?
+    pub fn check_leader(&self, current: LeaderEpoch) -> ErrorCode {
+        match self.check_epoch(current) {
+            ErrorCode::None if !self.is_leader() => ErrorCode::NotLeaderOrFollower,
+            error => error,
+        }
+    }
+
     /// Has a reader whose last batch is of `epoch` and who goes on at `offset` another log than this one (KIP-595)?
     pub fn divergence(&self, epoch: LeaderEpoch, offset: Offset) -> Option<(LeaderEpoch, Offset)> {
-        if epoch == LeaderEpoch::NONE {
-            return None;
-        }
-        let (shared, end) = self.epochs.end_of(epoch, self.log_end)?;
-        (shared < epoch || end < offset).then_some((shared, end))
+        let parts = self.epochs.divergence(epoch, offset, self.log_end)?;
+        // The planted bug: of an epoch that the leader never had it says that it ends where the log does.
+        (parts.0 == epoch || !mutant!(X02)).then_some(parts)
     }
 
     /// Where `epoch` ends, for KIP-101's question.
@@ -380,6 +456,11 @@ impl Partition {
     /// Epoch of the record at `offset`.
     pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
         self.epochs.epoch_at(offset).unwrap_or(LeaderEpoch::NONE)
+    }
+
+    /// The epochs and where they begin, for checkers.
+    pub fn epochs(&self) -> &[(LeaderEpoch, Offset)] {
+        self.epochs.entries()
     }
 
     /// The target of a DeleteRecords request, if it can be one (KIP-107).
@@ -427,7 +508,7 @@ impl Partition {
 
     /// The jobs that housekeeping has for this log now.
     pub fn housekeeping(&mut self, wall: Timestamp, which: Housekeeping) -> Option<Job> {
-        if self.offline {
+        if self.offline || self.is_cutting() {
             return None;
         }
         match which {
@@ -448,10 +529,16 @@ impl Partition {
         }
     }
 
+    /// The order to note the high watermark for the next checkpoint, where it has moved since the last one.
+    pub fn note_watermark(&mut self) -> Option<Job> {
+        let moved = self.noted_watermark != self.high_watermark && !self.offline;
+        self.noted_watermark = self.high_watermark;
+        (moved && !mutant!(X12)).then_some(Job::NoteHighWatermark { to: self.high_watermark })
+    }
+
     /// Everybody who waits, when the partition goes away.
     pub fn abandon(&mut self) -> (Vec<Ack>, Vec<RequestId>) {
-        let acks = core::mem::take(&mut self.waiting).into_values().flatten().collect();
-        (acks, core::mem::take(&mut self.readers))
+        (self.take_waiters(), core::mem::take(&mut self.readers))
     }
 
     /// Can it be read and written?
@@ -459,9 +546,44 @@ impl Partition {
         self.offline
     }
 
+    /// Does this node lead it?
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Who leads it, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// That leader's epoch.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The state of the metadata that this is.
+    pub fn partition_epoch(&self) -> PartitionEpoch {
+        self.partition_epoch
+    }
+
+    /// All replicas, the preferred leader first.
+    pub fn replicas(&self) -> &[NodeId] {
+        &self.replicas
+    }
+
     /// Where the log begins.
     pub fn log_start(&self) -> Offset {
         self.log_start
+    }
+
+    /// Where the log ends; what is on its way to the disk counts.
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// Where what this replica counts as its own ends: what is synced, or with `durability=replicated` written.
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
     }
 
     /// Where committed records end.
@@ -479,7 +601,7 @@ impl Partition {
         self.size
     }
 
-    /// No append on its way to the disk?
+    /// Nothing on its way to the disk?
     pub fn is_quiet(&self) -> bool {
         self.in_flight.is_empty()
     }

@@ -58,6 +58,11 @@ impl Tail {
         self.batches.push_back(batch);
     }
 
+    /// Does a batch at `base` follow what is here?
+    pub(super) fn ends_at(&self, base: Offset) -> bool {
+        self.batches.back().is_none_or(|last| last.header().next_offset() == base)
+    }
+
     /// Drops the batch at `base` if it is still the oldest; returns its bytes.
     pub(super) fn drop_oldest(&mut self, base: Offset) -> usize {
         match self.batches.front() {

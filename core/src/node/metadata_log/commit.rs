@@ -144,15 +144,14 @@ impl Node {
         match record {
             MetadataRecord::TopicDeleted { id } => {
                 for p in (0..).take(gone) {
-                    self.close_deleted(TopicPartition { topic: *id, partition: crate::ids::PartitionId(p) });
+                    let id = TopicPartition { topic: *id, partition: crate::ids::PartitionId(p) };
+                    self.close_replica(id, ErrorCode::UnknownTopicOrPartition);
                 }
             }
-            MetadataRecord::PartitionChanged(change) if change.replicas.contains(&self.config.node) => {
-                let id = TopicPartition { topic: change.topic, partition: change.partition };
-                if !self.by_id.contains_key(&id) {
-                    self.open_partition(change.topic, change.partition);
-                }
+            MetadataRecord::PartitionChanged(change) => {
+                self.on_partition_changed(TopicPartition { topic: change.topic, partition: change.partition });
             }
+            MetadataRecord::BrokerRegistered { node, .. } => self.on_broker_changed(*node),
             MetadataRecord::ConfigChanged { resource: crate::message::ConfigResource::Topic(name), .. } => {
                 self.reconfigure(name);
             }

@@ -1,0 +1,304 @@
+//! The follower's part: what the leader has, in the leader's order, and nothing else (KIP-101, KIP-279, KIP-595).
+//!
+//! A follower asks from the end of its log and names the epoch of its last record. The leader tells it where their logs
+//! part, if they do; the follower cuts there and asks again, until they do not. What is acknowledged is what is durable.
+
+use alloc::vec::Vec;
+
+use super::{
+    Partition, TailBudget,
+    partition::{Completed, Role},
+};
+use crate::{
+    effect::Effects,
+    epoch::LeaderEpoch,
+    ids::JobId,
+    log::{EpochCache, Job, JobOutcome, ProducerTable},
+    offset::Offset,
+    record::Batch,
+    time::Now,
+};
+
+/// What only a follower has. It begins with a leader's epoch and ends with it.
+#[derive(Debug)]
+pub(super) struct Follower {
+    /// The high watermark and the log start that the leader has told.
+    pub(super) leader_watermark: Offset,
+    leader_log_start: Offset,
+    /// Up to where the log start is being raised.
+    raising: Offset,
+    /// The log is being cut: nothing is asked until that is done.
+    pub(super) cutting: bool,
+    /// The leader owes an answer from the end of this log on.
+    asked: bool,
+    /// What the leader has been told that this replica has, and where its log begins.
+    said: Option<(Offset, Offset)>,
+    /// Planted bugs alone turn these on: the log is taken for the leader's without asking.
+    trusts_own_log: bool,
+}
+
+impl Follower {
+    /// Nothing is known of the leader yet.
+    pub(super) fn new(cutting: bool, trusts_own_log: bool) -> Self {
+        Self {
+            leader_watermark: Offset::ZERO,
+            leader_log_start: Offset::ZERO,
+            raising: Offset::ZERO,
+            cutting,
+            asked: false,
+            said: None,
+            trusts_own_log,
+        }
+    }
+}
+
+/// What a follower asks its leader for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The leader's epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset wanted; [`Offset::NONE`] while the leader owes an answer already.
+    pub offset: Offset,
+    /// Everything below is this replica's own.
+    pub acknowledged: Offset,
+    /// Epoch of the last record.
+    pub last_epoch: LeaderEpoch,
+    /// Where the log begins.
+    pub log_start: Offset,
+    /// The high watermark as the leader has told it.
+    pub high_watermark: Offset,
+}
+
+/// Why what a leader sent was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It does not follow what is there.
+    OutOfOrder,
+    /// It is of a later epoch than the leader's that was asked (KAFKA-18723).
+    Epoch,
+    /// The log takes nothing now.
+    Busy,
+}
+
+impl Partition {
+    pub(super) fn following(&self) -> Option<&Follower> {
+        match &self.role {
+            Role::Follower(follower) => Some(follower),
+            Role::Leader(_) => None,
+        }
+    }
+
+    fn following_mut(&mut self) -> Option<&mut Follower> {
+        match &mut self.role {
+            Role::Follower(follower) => Some(follower),
+            Role::Leader(_) => None,
+        }
+    }
+
+    /// Is the log being cut?
+    pub fn is_cutting(&self) -> bool {
+        self.following().is_some_and(|f| f.cutting)
+    }
+
+    /// What to say to the leader now: `None` when there is nothing to be asked. From here on the leader owes an answer.
+    /// Without `room` nothing new is asked for, only what is had is told.
+    pub fn ask(&mut self, room: bool) -> Option<Ask> {
+        if self.offline || self.failing {
+            return None;
+        }
+        let mut ask = Ask {
+            leader_epoch: self.leader_epoch,
+            offset: Offset::NONE,
+            acknowledged: self.durable_end,
+            last_epoch: self.epochs.last_epoch(self.log_end),
+            log_start: self.log_start,
+            high_watermark: Offset::ZERO,
+        };
+        let log_end = self.log_end;
+        let follower = self.following_mut().filter(|f| !f.cutting)?;
+        ask.high_watermark = follower.leader_watermark;
+        if follower.trusts_own_log {
+            ask.last_epoch = LeaderEpoch::NONE;
+        }
+        if room && !follower.asked {
+            follower.asked = true;
+            ask.offset = log_end;
+        }
+        let says = Some((ask.acknowledged, ask.log_start));
+        let is_news = follower.said != says;
+        follower.said = says;
+        (is_news || ask.offset != Offset::NONE).then_some(ask)
+    }
+
+    /// A planted bug: the epoch of the last record is forgotten.
+    pub fn forget_last_epoch(&mut self) {
+        if let Some(follower) = self.following_mut() {
+            follower.trusts_own_log = true;
+        }
+    }
+
+    /// The leader has answered, or will not any more.
+    pub fn answered(&mut self) {
+        if let Some(follower) = self.following_mut() {
+            follower.asked = false;
+        }
+    }
+
+    /// The session with the leader is gone: all is to be said again.
+    pub fn session_lost(&mut self) {
+        if let Some(follower) = self.following_mut() {
+            follower.asked = false;
+            follower.said = None;
+        }
+    }
+
+    /// Has the leader not told this high watermark before?
+    pub fn is_news(&self, high_watermark: Offset) -> bool {
+        self.following().is_some_and(|f| f.leader_watermark < high_watermark)
+    }
+
+    /// Bytes on their way to the disk.
+    pub fn appending_bytes(&self) -> usize {
+        self.in_flight.bytes()
+    }
+
+    /// Appends what the leader sent.
+    pub fn replicate(
+        &mut self,
+        now: Now,
+        batches: impl Iterator<Item = Batch>,
+        budget: &mut TailBudget,
+        effects: &mut Effects,
+    ) -> Result<usize, Unfit> {
+        if self.failing || self.in_flight.has_failed() || self.offline || self.is_cutting() || self.is_leader() {
+            return Err(Unfit::Busy);
+        }
+        let mut next = self.log_end;
+        let mut fit: Vec<Batch> = Vec::new();
+        let mut error = None;
+        for batch in batches {
+            let header = batch.header();
+            if header.next_offset() <= next {
+                continue;
+            }
+            if header.base_offset < next {
+                error = Some(Unfit::OutOfOrder);
+                break;
+            }
+            if header.leader_epoch > self.leader_epoch {
+                error = Some(Unfit::Epoch);
+                break;
+            }
+            next = header.next_offset();
+            fit.push(batch);
+        }
+        if fit.is_empty() {
+            return error.map_or(Ok(0), Err);
+        }
+        for batch in &fit {
+            let header = batch.header();
+            if self.epochs.latest() != Some(header.leader_epoch) {
+                self.epochs.assign(header.leader_epoch, header.base_offset);
+            }
+        }
+        let bytes = fit.iter().map(Batch::size).sum();
+        self.append(now.wall, fit, budget, effects);
+        Ok(bytes)
+    }
+
+    /// The leader has told its high watermark.
+    pub fn leader_committed(&mut self, high_watermark: Offset) -> Completed {
+        let mut completed = Completed::default();
+        if let Some(follower) = self.following_mut() {
+            follower.leader_watermark = follower.leader_watermark.max(high_watermark);
+            self.advance(&mut completed);
+        }
+        completed
+    }
+
+    /// Cuts the log's end off; returns the order. Nothing is asked until it is done.
+    pub(super) fn cut(&mut self, to: Offset, effects: &mut Effects) -> Option<JobId> {
+        let follower = self.following_mut()?;
+        follower.cutting = true;
+        follower.asked = false;
+        Some(effects.run(self.log, Job::Truncate { to }))
+    }
+
+    /// The log is not a prefix of the leader's, which ends `epoch` at `end`: cuts what is not shared. Records below the
+    /// high watermark go only if `may_lose` says that the leader was elected without having them all.
+    pub fn diverged(
+        &mut self,
+        epoch: LeaderEpoch,
+        end: Offset,
+        may_lose: bool,
+        effects: &mut Effects,
+    ) -> Option<JobId> {
+        let to = self.epochs.common_end((epoch, end), self.log_end);
+        if self.is_cutting() || self.failing || (to < self.high_watermark && !may_lose) {
+            return None;
+        }
+        self.cut(to, effects)
+    }
+
+    /// The leader's log begins at `to`: so will this one.
+    pub fn leader_begins(&mut self, to: Offset) {
+        if let Some(follower) = self.following_mut() {
+            follower.leader_log_start = follower.leader_log_start.max(to);
+        }
+    }
+
+    /// Raises the log start to the leader's as far as the high watermark goes; returns the order, if one is due.
+    pub fn follow_log_start(&mut self, effects: &mut Effects) -> Option<JobId> {
+        let (log, log_start, watermark) = (self.log, self.log_start, self.high_watermark);
+        let follower = self.following_mut().filter(|f| !f.cutting)?;
+        let to = follower.leader_log_start.min(watermark);
+        if to <= log_start.max(follower.raising) {
+            return None;
+        }
+        follower.raising = to;
+        Some(effects.run(log, Job::RaiseLogStart { to }))
+    }
+
+    /// All of this log is below the leader's log start: it begins anew there. Returns the order; nothing is asked until it
+    /// is done.
+    pub fn skip_to(&mut self, to: Offset, effects: &mut Effects) -> Option<JobId> {
+        if to <= self.log_end || self.is_cutting() || self.failing || !self.in_flight.is_empty() {
+            return None;
+        }
+        let log = self.log;
+        let follower = self.following_mut()?;
+        follower.cutting = true;
+        follower.asked = false;
+        Some(effects.run(log, Job::RaiseLogStart { to }))
+    }
+
+    /// The log has been cut.
+    pub fn cut_ended(&mut self, outcome: JobOutcome, budget: &mut TailBudget) {
+        assert!(self.in_flight.is_empty(), "a log is cut behind all its appends");
+        budget.remove(self.tail.clear());
+        let (log_start, end, size) = match outcome {
+            JobOutcome::Truncated { log_start, end, size, producers } => {
+                self.epochs.truncate_end(end);
+                self.producers = producers;
+                (log_start, end, size)
+            }
+            JobOutcome::Trimmed { log_start, end, size } => {
+                self.epochs = EpochCache::default();
+                self.producers = ProducerTable::new();
+                (log_start, end, size)
+            }
+            other => panic!("a cut was answered by {other:?}"),
+        };
+        (self.log_start, self.log_end, self.durable_end, self.size) = (log_start, end, end, size);
+        self.high_watermark = self.high_watermark.clamp(log_start, end);
+        self.cut_failed();
+        self.check();
+    }
+
+    /// No cut is under way any more.
+    pub fn cut_failed(&mut self) {
+        if let Some(follower) = self.following_mut() {
+            follower.cutting = false;
+        }
+    }
+}
