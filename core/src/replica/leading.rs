@@ -72,12 +72,16 @@ impl Partition {
             order = Some(effects.run(self.log, Job::StartEpoch { epoch, start: self.log_end }));
         }
         let begun = self.epochs.entries().iter().find(|(known, _)| *known == epoch);
-        self.role = Role::Leader(Leader {
-            in_sync: InSync::new(self.me, now.mono, image),
-            epoch_start: begun.map_or(self.log_end, |(_, start)| *start),
-            waiting: BTreeMap::new(),
-            waiting_for_leader: BTreeMap::new(),
-        });
+        let epoch_start = begun.map_or(self.log_end, |(_, start)| *start);
+        // Whoever waits since an epoch in which this node led, too, goes on waiting: the log is the same.
+        let (waiting, waiting_for_leader) = match &mut self.role {
+            Role::Leader(before) => {
+                (core::mem::take(&mut before.waiting), core::mem::take(&mut before.waiting_for_leader))
+            }
+            Role::Follower(_) => (BTreeMap::new(), BTreeMap::new()),
+        };
+        let in_sync = InSync::new(self.me, now.mono, image);
+        self.role = Role::Leader(Leader { in_sync, epoch_start, waiting, waiting_for_leader });
         self.advance(completed);
         order
     }

@@ -30,3 +30,6 @@ pub use in_sync::{FollowerSays, FollowerState};
 pub use leading::{Ack, Position};
 pub use partition::{Completed, Housekeeping, OpenedLog, Partition, ReadPlan};
 pub use tail::TailBudget;
+
+#[cfg(test)]
+mod tests;

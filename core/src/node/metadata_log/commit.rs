@@ -151,7 +151,8 @@ impl Node {
             MetadataRecord::PartitionChanged(change) => {
                 self.on_partition_changed(TopicPartition { topic: change.topic, partition: change.partition });
             }
-            MetadataRecord::BrokerRegistered { node, .. } => self.on_broker_changed(*node),
+            MetadataRecord::BrokerRegistered(cluster::Registration { node, .. })
+            | MetadataRecord::BrokerChanged { node, .. } => self.on_broker_changed(*node),
             MetadataRecord::ConfigChanged { resource: crate::message::ConfigResource::Topic(name), .. } => {
                 self.reconfigure(name);
             }

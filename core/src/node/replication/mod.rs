@@ -21,6 +21,7 @@ use alloc::{
 
 use super::{Node, Purpose, calls, startup::Phase, timers::TimerKind};
 use crate::{
+    cluster,
     ids::{BrokerEpoch, LogId, NodeId, RequestId, TopicPartition},
     limits,
     log::{JobOutcome, LogError},
@@ -102,7 +103,7 @@ impl Node {
             puller.forgive();
             self.replication.pulling.insert(node);
         }
-        if self.image.broker(node).is_some_and(|broker| !broker.fenced) {
+        if self.image.broker(node).is_some_and(cluster::Broker::is_active) {
             let lacking = |p: &&crate::replica::Partition| p.has_follower(node) && !p.is_fully_replicated();
             let logs: Vec<LogId> = self.partitions.values().filter(lacking).map(|p| p.log).collect();
             logs.into_iter().for_each(|log| self.consider_isr(log, None));

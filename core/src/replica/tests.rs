@@ -1,0 +1,486 @@
+//! A leader and its followers without nodes: partitions, and a disk that answers when it is told to.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use super::*;
+use crate::{
+    cluster::{self, MetadataRecord, PartitionChange},
+    effect::{Effect, Effects},
+    epoch::{LeaderEpoch, PartitionEpoch},
+    ids::{BrokerEpoch, JobId, LogId, NodeId, PartitionId, RequestId, TopicId, TopicName, TopicPartition},
+    log::{Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable, RecoveryReport},
+    message::{Acks, AlteredPartition, ErrorCode, Records},
+    offset::Offset,
+    record::{Batch, BatchBuilder, BatchOptions},
+    time::{Duration, Instant, Now, Timestamp},
+};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
+const ID: TopicPartition = TopicPartition { topic: TopicId([7; 16]), partition: PartitionId(0) };
+
+/// One replica and its orders to the disk.
+struct Replica {
+    partition: Partition,
+    budget: TailBudget,
+    effects: Effects,
+    jobs: VecDeque<(JobId, Job)>,
+    /// The batches of its log.
+    log: Vec<Batch>,
+    acks: Vec<(u64, ErrorCode)>,
+    requests: u64,
+    now: Now,
+}
+
+fn image(leader: NodeId, leader_epoch: i32, partition_epoch: i32, isr: &[NodeId]) -> cluster::Partition {
+    let mut image = cluster::Image::default();
+    image.apply(&MetadataRecord::TopicCreated { name: TopicName::new("t"), id: ID.topic });
+    image.apply(&MetadataRecord::PartitionChanged(PartitionChange {
+        leader: Some(leader),
+        leader_epoch: LeaderEpoch(leader_epoch),
+        partition_epoch: PartitionEpoch(partition_epoch),
+        ..PartitionChange::created(ID.topic, ID.partition, &[N1, N2, N3], isr.to_vec())
+    }));
+    image.partition(ID).expect("it was just made").clone()
+}
+
+fn batch(value: &str) -> Batch {
+    let mut builder = BatchBuilder::new();
+    builder.append(0, Timestamp(1_000), None, Some(value.as_bytes()), []);
+    builder.build(&BatchOptions::default())
+}
+
+impl Replica {
+    fn new(me: NodeId, min_in_sync: u32) -> Self {
+        let state = LogState {
+            log_start: Offset::ZERO,
+            log_end: Offset::ZERO,
+            size: 0,
+            high_watermark: Offset::ZERO,
+            epochs: Vec::new(),
+            producers: ProducerTable::new(),
+            recovery: RecoveryReport::default(),
+        };
+        let config = LogConfig { min_insync_replicas: min_in_sync, ..LogConfig::default() };
+        let opened = OpenedLog { id: ID, topic: TopicName::new("t"), log: LogId(1), config, state };
+        Self {
+            partition: Partition::open(me, opened),
+            budget: TailBudget::default(),
+            effects: Effects::new(),
+            jobs: VecDeque::new(),
+            log: Vec::new(),
+            acks: Vec::new(),
+            requests: 0,
+            now: Now { mono: Instant::ZERO, wall: Timestamp(1_000) },
+        }
+    }
+
+    fn led(me: NodeId, min_in_sync: u32, isr: &[NodeId]) -> Self {
+        let mut replica = Self::new(me, min_in_sync);
+        replica.apply(&image(me, 0, 0, isr));
+        replica
+    }
+
+    fn apply(&mut self, image: &cluster::Partition) {
+        let (_, completed) = self.partition.apply_image(self.now, image, &mut self.budget, &mut self.effects);
+        self.note(completed);
+        self.disk();
+    }
+
+    fn note(&mut self, completed: Completed) {
+        self.acks.extend(completed.acks.into_iter().map(|(ack, error)| (ack.request.0, error)));
+    }
+
+    /// Produces without the disk having answered yet.
+    fn admit(&mut self, value: &str, acks: Acks) -> Result<u64, ErrorCode> {
+        self.requests += 1;
+        let waiter = Ack { request: RequestId(self.requests), index: 0 };
+        let (now, batch) = (self.now, batch(value));
+        let admitted = self.partition.admit(now, batch, acks, waiter, &mut self.budget, &mut self.effects);
+        admitted.map(|_| self.requests).map_err(|refusal| refusal.error)
+    }
+
+    fn produce(&mut self, value: &str) -> u64 {
+        let request = self.admit(value, Acks::All).expect("it is admitted");
+        self.disk();
+        request
+    }
+
+    fn fill(&mut self, batches: usize) {
+        for _ in 0..batches {
+            self.produce("a");
+        }
+    }
+
+    /// The disk does what was ordered.
+    fn disk(&mut self) {
+        self.collect();
+        while let Some((job, order)) = self.jobs.pop_front() {
+            self.answer(job, order, None);
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Some(effect) = self.effects.pop() {
+            if let Effect::Run { job, order, .. } = effect {
+                self.jobs.push_back((job, order));
+            }
+        }
+    }
+
+    fn answer(&mut self, job: JobId, order: Job, error: Option<LogError>) {
+        match order {
+            Job::Append { batches, .. } => {
+                let outcome = match error {
+                    Some(error) => Err(error),
+                    None => {
+                        self.log.extend(batches);
+                        Ok(JobOutcome::Appended { end: self.end(), size: 1 })
+                    }
+                };
+                let completed = self.partition.append_ended(job, outcome, &mut self.budget);
+                self.note(completed);
+            }
+            Job::Truncate { to } => {
+                self.log.retain(|batch| batch.header().next_offset() <= to);
+                let (end, producers) = (self.end(), ProducerTable::new());
+                let outcome = JobOutcome::Truncated { log_start: Offset::ZERO, end, size: 1, producers };
+                self.partition.cut_ended(outcome, &mut self.budget);
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&self) -> Offset {
+        self.log.last().map_or(Offset::ZERO, |batch| batch.header().next_offset())
+    }
+
+    fn watermark(&self) -> i64 {
+        self.partition.high_watermark().0
+    }
+
+    fn says(&mut self, node: NodeId, acknowledged: i64) {
+        let broker_epoch = BrokerEpoch(i64::from(node.0));
+        let (acknowledged, log_start) = (Offset(acknowledged), Offset::ZERO);
+        let said = FollowerSays { node, broker_epoch, acknowledged, log_start };
+        let completed = self.partition.follower_has(self.now.mono, said);
+        self.note(completed);
+    }
+
+    fn wishes(&mut self, lag_max: Option<Duration>) -> Option<Vec<NodeId>> {
+        self.partition.wish_isr(self.now.mono, lag_max, |_| true).then_some(())?;
+        let (_, _, isr) = self.partition.wished_isr(BrokerEpoch(1)).expect("something is wished for");
+        Some(isr.into_iter().map(|(node, _)| node).collect())
+    }
+
+    fn altered(&mut self, error: ErrorCode, isr: &[NodeId], partition_epoch: i32) {
+        let altered = AlteredPartition {
+            id: ID,
+            error,
+            leader: Some(N1),
+            leader_epoch: self.partition.leader_epoch(),
+            isr: isr.to_vec(),
+            partition_epoch: PartitionEpoch(partition_epoch),
+        };
+        let asked = self.partition.leader_epoch();
+        let (_, completed) = self.partition.isr_altered(self.now.mono, asked, &altered);
+        self.note(completed);
+    }
+
+    /// Pulls from the leader until there is nothing more, cutting where it says so. How often it cut.
+    fn pull(&mut self, leader: &mut Self) -> usize {
+        let mut cuts = 0;
+        while let Some(ask) = self.partition.ask(true) {
+            assert!(ask.offset != Offset::NONE, "the leader owes nothing");
+            match leader.partition.position(ask.leader_epoch, ask.offset, ask.last_epoch) {
+                Position::Diverging(epoch, end) => {
+                    self.partition.diverged(epoch, end, true, &mut self.effects).expect("it can be cut");
+                    cuts += 1;
+                }
+                Position::Failed(error) => panic!("{error}"),
+                Position::Shared => {
+                    let me = self.partition.me;
+                    leader.says(me, ask.acknowledged.0);
+                    let ReadPlan::Read { records: Records::Batches(batches), .. } =
+                        leader.partition.read_for_follower(ask.offset, 1 << 20)
+                    else {
+                        break;
+                    };
+                    self.partition.answered();
+                    let (budget, effects) = (&mut self.budget, &mut self.effects);
+                    self.partition.replicate(self.now, batches.into_iter(), budget, effects).expect("it fits");
+                }
+            }
+            self.disk();
+        }
+        self.partition.session_lost();
+        cuts
+    }
+
+    fn epochs_of_records(&self) -> Vec<i32> {
+        self.log.iter().map(|batch| batch.header().leader_epoch.0).collect()
+    }
+}
+
+#[test]
+fn what_every_replica_in_sync_has_is_committed_and_nothing_else() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2, N3]);
+    let request = leader.produce("a");
+    assert_eq!(leader.watermark(), 0, "nothing is known of the followers");
+    leader.says(N2, 1);
+    assert_eq!((leader.watermark(), leader.acks.len()), (0, 0));
+    leader.says(N3, 1);
+    assert_eq!((leader.watermark(), leader.acks.as_slice()), (1, &[(request, ErrorCode::None)][..]));
+}
+
+#[test]
+fn followers_may_have_a_batch_before_the_leaders_disk_but_it_is_committed_on_all_of_them() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2, N3]);
+    leader.admit("a", Acks::All).expect("it is admitted");
+    let plan = leader.partition.read_for_follower(Offset::ZERO, 1 << 20);
+    assert!(matches!(plan, ReadPlan::Read { records: Records::Batches(b), .. } if b.len() == 1));
+    leader.says(N2, 1);
+    leader.says(N3, 1);
+    assert_eq!(leader.watermark(), 0, "the leader's own disk is missing");
+    leader.disk();
+    assert_eq!(leader.watermark(), 1);
+}
+
+#[test]
+fn acks_of_one_do_not_wait_for_followers() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2, N3]);
+    let request = leader.admit("a", Acks::Leader).expect("it is admitted");
+    leader.disk();
+    assert_eq!(leader.acks, [(request, ErrorCode::None)]);
+    assert_eq!(leader.watermark(), 0);
+}
+
+#[test]
+fn below_the_minimum_nothing_is_admitted_nor_committed() {
+    let mut leader = Replica::led(N1, 2, &[N1, N2]);
+    let request = leader.produce("a");
+    leader.apply(&image(N1, 0, 1, &[N1]));
+    assert_eq!(leader.acks, [(request, ErrorCode::NotEnoughReplicasAfterAppend)]);
+    assert_eq!(leader.watermark(), 0, "the leader alone is not enough");
+    assert_eq!(leader.admit("b", Acks::All), Err(ErrorCode::NotEnoughReplicas));
+    let alone = leader.admit("b", Acks::Leader).expect("it asks for less");
+    leader.disk();
+    assert_eq!(leader.acks.last(), Some(&(alone, ErrorCode::None)));
+    leader.says(N2, 2);
+    leader.apply(&image(N1, 0, 2, &[N1, N2]));
+    assert_eq!(leader.watermark(), 2);
+}
+
+#[test]
+fn a_replica_that_lags_counts_until_the_controller_has_let_it_go() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2, N3]);
+    let lag = Duration::from_secs(30);
+    let request = leader.produce("a");
+    leader.says(N2, 1);
+    assert_eq!(leader.wishes(Some(lag)), None, "it has had no time yet");
+    leader.now.mono = Instant::ZERO.after(Duration::from_secs(31));
+    assert_eq!(leader.wishes(Some(lag)), Some(alloc::vec![N1, N2]));
+    assert_eq!(leader.wishes(Some(lag)), None, "one wish at a time");
+    assert_eq!(leader.watermark(), 0, "it may still be elected");
+    leader.altered(ErrorCode::None, &[N1, N2], 1);
+    assert_eq!((leader.watermark(), leader.acks.as_slice()), (1, &[(request, ErrorCode::None)][..]));
+    leader.apply(&image(N1, 0, 0, &[N1, N2, N3]));
+    assert_eq!(leader.partition.isr(), Some(&[N1, N2][..]), "older metadata is ignored");
+}
+
+#[test]
+fn a_replica_that_may_have_joined_counts_at_once() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    leader.produce("a");
+    leader.says(N2, 1);
+    leader.says(N3, 1);
+    assert_eq!(leader.wishes(None), Some(alloc::vec![N1, N2, N3]));
+    leader.produce("b");
+    leader.says(N2, 2);
+    assert_eq!(leader.watermark(), 1, "the third may be in already");
+    leader.altered(ErrorCode::IneligibleReplica, &[], 0);
+    assert_eq!(leader.watermark(), 2, "it is not");
+    leader.says(N3, 1);
+    assert_eq!(leader.wishes(None), None, "it is behind");
+}
+
+#[test]
+fn a_refused_wish_stands_until_newer_metadata_comes() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    leader.produce("a");
+    leader.says(N2, 1);
+    leader.says(N3, 1);
+    assert!(leader.wishes(None).is_some());
+    leader.altered(ErrorCode::InvalidUpdateVersion, &[], 0);
+    leader.produce("b");
+    leader.says(N2, 2);
+    assert_eq!(leader.watermark(), 1);
+    leader.apply(&image(N1, 0, 3, &[N1, N2]));
+    assert_eq!(leader.watermark(), 2);
+}
+
+#[test]
+fn an_idle_partitions_followers_do_not_lag_and_one_step_behind_is_not_behind() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    let lag = Some(Duration::from_secs(30));
+    leader.produce("a");
+    leader.says(N2, 1);
+    leader.now.mono = leader.now.mono.after(Duration::from_secs(3_600));
+    assert_eq!(leader.wishes(lag), None);
+    leader.produce("b");
+    assert_eq!(leader.wishes(lag), None, "until now it had everything");
+    for end in 2..20 {
+        leader.now.mono = leader.now.mono.after(Duration::from_secs(20));
+        leader.says(N2, end - 1);
+        leader.produce("c");
+        assert_eq!(leader.wishes(lag), None, "it has what there was when it last asked");
+    }
+    leader.now.mono = leader.now.mono.after(Duration::from_secs(41));
+    assert_eq!(leader.wishes(lag), Some(alloc::vec![N1]));
+}
+
+#[test]
+fn a_new_leader_promises_nothing_until_its_epoch_is_committed() {
+    let mut first = Replica::led(N1, 1, &[N1, N2]);
+    let mut second = Replica::new(N2, 1);
+    second.apply(&image(N1, 0, 0, &[N1, N2]));
+    first.produce("a");
+    second.pull(&mut first);
+    assert_eq!((first.watermark(), second.watermark()), (1, 0));
+    second.apply(&image(N2, 1, 1, &[N1, N2]));
+    assert_eq!((second.watermark(), second.partition.settled_watermark()), (0, None));
+    assert_eq!(second.partition.epochs(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(1))]);
+    // A replica with everything up to the high watermark is not one with everything.
+    second.says(N3, 0);
+    assert_eq!(second.wishes(None), None);
+    second.says(N1, 1);
+    assert_eq!(second.partition.settled_watermark(), Some(Offset(1)));
+    second.says(N3, 1);
+    assert_eq!(second.wishes(None), Some(alloc::vec![N1, N2, N3]));
+}
+
+#[test]
+fn a_leader_no_more_sends_everybody_on() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    let request = leader.produce("a");
+    leader.partition.park_reader(RequestId(99));
+    let next = image(N2, 1, 1, &[N1, N2]);
+    let (_, completed) = leader.partition.apply_image(leader.now, &next, &mut leader.budget, &mut leader.effects);
+    assert_eq!(completed.abandoned, [RequestId(99)]);
+    leader.note(completed);
+    assert_eq!(leader.acks, [(request, ErrorCode::NotLeaderOrFollower)]);
+    assert_eq!(leader.admit("b", Acks::All), Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(leader.partition.check_leader(LeaderEpoch(0)), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(leader.partition.check_leader(LeaderEpoch(1)), ErrorCode::NotLeaderOrFollower);
+    assert_eq!(leader.partition.check_leader(LeaderEpoch(2)), ErrorCode::UnknownLeaderEpoch);
+}
+
+#[test]
+fn a_follower_cuts_what_its_leader_never_had_over_a_chain_of_short_lived_leaders() {
+    // KIP-279: each leads in turn, and nobody has heard of what the one before wrote.
+    let mut replicas = [Replica::new(N1, 1), Replica::new(N2, 1), Replica::new(N3, 1)];
+    for (epoch, who) in [(0, 0), (1, 1), (2, 0), (3, 1), (4, 2)] {
+        let node = replicas[who].partition.me;
+        for value in 0..=epoch {
+            replicas[who].apply(&image(node, epoch, epoch, &[node]));
+            replicas[who].produce(if value % 2 == 0 { "x" } else { "y" });
+        }
+    }
+    let [mut one, mut two, mut three] = replicas;
+    assert_eq!(one.epochs_of_records(), [0, 2, 2, 2]);
+    assert_eq!(two.epochs_of_records(), [1, 1, 3, 3, 3, 3]);
+    let last = image(N3, 5, 5, &[N3]);
+    [&mut one, &mut two, &mut three].into_iter().for_each(|replica| replica.apply(&last));
+    three.produce("z");
+    assert!(one.pull(&mut three) >= 1);
+    assert!(two.pull(&mut three) >= 1);
+    assert_eq!(three.epochs_of_records(), [4, 4, 4, 4, 4, 5]);
+    assert!(one.log == three.log && two.log == three.log);
+    assert_eq!(one.partition.epochs(), three.partition.epochs());
+}
+
+#[test]
+fn a_follower_keeps_what_it_shares_with_its_leader_however_old_its_watermark_is() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 0, 0, &[N1, N2]));
+    leader.fill(5);
+    follower.pull(&mut leader);
+    assert_eq!((follower.watermark(), follower.end()), (0, Offset(5)));
+    leader.apply(&image(N1, 1, 1, &[N1, N2]));
+    follower.apply(&image(N1, 1, 1, &[N1, N2]));
+    assert_eq!(follower.pull(&mut leader), 0, "nothing is cut");
+    assert_eq!(follower.end(), Offset(5));
+    drop(follower.partition.leader_committed(Offset(9)));
+    assert_eq!(follower.watermark(), 5, "it is clamped to the log");
+}
+
+#[test]
+fn below_its_watermark_a_follower_cuts_only_what_may_be_lost() {
+    let mut leader = Replica::led(N1, 1, &[N1]);
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 0, 0, &[N1]));
+    leader.fill(3);
+    follower.pull(&mut leader);
+    drop(follower.partition.leader_committed(Offset(3)));
+    let (epoch, end) = (LeaderEpoch(0), Offset(1));
+    assert_eq!(follower.partition.diverged(epoch, end, false, &mut follower.effects), None);
+    assert!(follower.partition.diverged(epoch, end, true, &mut follower.effects).is_some());
+    assert_eq!(follower.partition.ask(true), None, "nothing is asked while the log is cut");
+    follower.disk();
+    assert_eq!((follower.watermark(), follower.end()), (1, Offset(1)));
+}
+
+#[test]
+fn a_follower_takes_nothing_of_a_later_epoch_or_behind_a_gap_in_front() {
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 3, 0, &[N1]));
+    let stamped = |base: i64, epoch: i32| {
+        let mut batch = batch("a");
+        batch.stamp(Offset(base), LeaderEpoch(epoch));
+        core::iter::once(batch)
+    };
+    let Replica { partition, budget, effects, now, .. } = &mut follower;
+    assert_eq!(partition.replicate(*now, stamped(0, 4), budget, effects), Err(Unfit::Epoch));
+    assert!(partition.replicate(*now, stamped(0, 2), budget, effects).is_ok());
+    assert_eq!(partition.replicate(*now, stamped(0, 2), budget, effects), Ok(0), "it is there already");
+    assert!(partition.replicate(*now, stamped(5, 3), budget, effects).is_ok(), "a compacted log has gaps");
+    assert_eq!(partition.log_end(), Offset(6));
+}
+
+#[test]
+fn what_followers_may_have_is_appended_again_after_a_failure() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    let failed = leader.admit("a", Acks::All).expect("it is admitted");
+    leader.collect();
+    leader.jobs.retain(|(_, order)| matches!(order, Job::Append { .. }));
+    let (job, order) = leader.jobs.pop_front().expect("an append was ordered");
+    leader.answer(job, order, Some(LogError::DiskFull));
+    assert_eq!(leader.acks, [(failed, ErrorCode::KafkaStorageError)]);
+    assert_eq!(leader.partition.log_end(), Offset(1), "the offset is not given out twice");
+    assert_eq!(leader.admit("b", Acks::All), Err(ErrorCode::KafkaStorageError));
+    leader.partition.retry(leader.now, &mut leader.effects);
+    leader.disk();
+    leader.says(N2, 1);
+    assert_eq!(leader.watermark(), 1);
+    leader.produce("b");
+    assert_eq!(leader.end(), Offset(2));
+}
+
+#[test]
+fn a_log_that_is_being_cut_leads_only_afterwards() {
+    let mut leader = Replica::led(N1, 1, &[N1]);
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 0, 0, &[N1]));
+    leader.fill(3);
+    follower.pull(&mut leader);
+    follower.partition.diverged(LeaderEpoch(0), Offset(1), true, &mut follower.effects).expect("it is cut");
+    let next = image(N2, 1, 1, &[N2]);
+    drop(follower.partition.apply_image(follower.now, &next, &mut follower.budget, &mut follower.effects));
+    assert!(!follower.partition.is_leader() && follower.partition.is_deferred());
+    follower.disk();
+    follower.apply(&next);
+    assert!(follower.partition.is_leader());
+    assert_eq!(follower.partition.epochs(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(1))]);
+}
