@@ -55,6 +55,11 @@ impl Calls {
         self.open.retain(|_, purpose| !which(purpose));
     }
 
+    /// Has this node asked itself something that it has not looked at yet?
+    pub(super) fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// Does nobody wait for an answer?
     pub(super) fn is_quiet(&self) -> bool {
         self.open.is_empty()

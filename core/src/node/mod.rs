@@ -153,8 +153,13 @@ impl Node {
             Input::TimePassed => {}
         }
         self.on_time();
+        // What replication says may be said to this very node.
         self.serve_own_calls();
         self.replicate();
+        while self.calls.has_own() {
+            self.serve_own_calls();
+            self.replicate();
+        }
         while let Some((log, base)) = self.tail.over() {
             if let Some(partition) = self.partitions.get_mut(&log) {
                 partition.drop_tail(base, &mut self.tail);
