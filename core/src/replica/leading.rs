@@ -12,10 +12,10 @@ use super::{
 use crate::{
     cluster,
     effect::Effects,
-    epoch::{LeaderEpoch, PartitionEpoch},
+    epoch::LeaderEpoch,
     ids::{BrokerEpoch, JobId, NodeId, RequestId},
     log::{Job, Sequence},
-    message::{Acks, AlteredPartition, ErrorCode},
+    message::{Acks, AlterPartition, AlteredPartition, ErrorCode},
     mutant,
     offset::Offset,
     record::{Batch, TimestampType},
@@ -287,9 +287,10 @@ impl Partition {
     }
 
     /// What to ask the controller for, if anything is wished for.
-    pub fn wished_isr(&self, own: BrokerEpoch) -> Option<(LeaderEpoch, PartitionEpoch, Vec<(NodeId, BrokerEpoch)>)> {
-        let leader = self.leading()?;
-        Some((self.leader_epoch, leader.in_sync.partition_epoch(), leader.in_sync.pending(own)?))
+    pub fn wished_isr(&self, own: BrokerEpoch) -> Option<AlterPartition> {
+        let in_sync = &self.leading()?.in_sync;
+        let (leader_epoch, partition_epoch) = (self.leader_epoch, in_sync.partition_epoch());
+        Some(AlterPartition { id: self.id, leader_epoch, partition_epoch, isr: in_sync.pending(own)? })
     }
 
     /// The controller has answered a wish made in `asked`. True if it is to be asked again.

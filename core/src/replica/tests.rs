@@ -170,8 +170,8 @@ impl Replica {
 
     fn wishes(&mut self, lag_max: Option<Duration>) -> Option<Vec<NodeId>> {
         self.partition.wish_isr(self.now.mono, lag_max, |_| true).then_some(())?;
-        let (_, _, isr) = self.partition.wished_isr(BrokerEpoch(1)).expect("something is wished for");
-        Some(isr.into_iter().map(|(node, _)| node).collect())
+        let wish = self.partition.wished_isr(BrokerEpoch(1)).expect("something is wished for");
+        Some(wish.isr.into_iter().map(|(node, _)| node).collect())
     }
 
     fn altered(&mut self, error: ErrorCode, isr: &[NodeId], partition_epoch: i32) {

@@ -10,7 +10,7 @@ use crate::{
     epoch::LeaderEpoch,
     ids::LogId,
     limits,
-    message::{AlterPartition, AlterPartitionRequest, CallError, ErrorCode, PeerRequest, PeerResponse},
+    message::{AlterPartitionRequest, CallError, ErrorCode, PeerRequest, PeerResponse},
     mutant,
     time::{Duration, Instant},
 };
@@ -60,9 +60,9 @@ impl Node {
             && let Some(log) = self.replication.isr.logs.pop_first()
         {
             let Some(partition) = self.partitions.get(&log) else { continue };
-            let Some((leader_epoch, partition_epoch, isr)) = partition.wished_isr(own) else { continue };
-            asked.push((log, leader_epoch));
-            partitions.push(AlterPartition { id: partition.id, leader_epoch, partition_epoch, isr });
+            let Some(wish) = partition.wished_isr(own) else { continue };
+            asked.push((log, wish.leader_epoch));
+            partitions.push(wish);
         }
         if partitions.is_empty() {
             return;

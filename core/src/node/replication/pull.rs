@@ -178,10 +178,7 @@ impl Node {
         };
         self.replication.pulling.insert(leader);
         puller.in_flight -= 1;
-        let response = match outcome {
-            Ok(PeerResponse::Fetch(response)) => response,
-            Ok(_) | Err(_) => return self.session_lost(leader, true),
-        };
+        let Ok(PeerResponse::Fetch(response)) = outcome else { return self.session_lost(leader, true) };
         match response.error {
             ErrorCode::None => {}
             ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch => {
