@@ -47,6 +47,8 @@ pub enum Mutant {
     X23,
     /// `min.insync.replicas` is looked at when a batch is admitted, not when it is acknowledged.
     X25,
+    /// A log that a deleted topic has left is taken for that of a new topic of the same name (KAFKA-14616).
+    X20,
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
     /// A vote is given before it is durable.

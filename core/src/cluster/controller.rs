@@ -12,7 +12,7 @@ use super::{
     image::{Broker, Image, Overrides, Topic},
     index::Index,
     placement,
-    record::{MetadataRecord, PartitionChange, Registration},
+    record::{MetadataRecord, PartitionChange},
 };
 use crate::{
     ids::{NodeId, PartitionId, ProducerId, TopicId, TopicName, TopicPartition},
@@ -360,27 +360,6 @@ impl Controller {
         let next = ProducerId(first.0.checked_add(limits::PRODUCER_ID_BLOCK).expect("producer ids fit 63 bits"));
         Decision { records: alloc::vec![MetadataRecord::ProducerIdsAllotted { next }], response: first }
     }
-
-    /// A broker comes (back) into service. After an unclean stop its partitions get a new leader epoch, so that readers
-    /// notice if a tail that had not been synced is gone (KIP-320).
-    pub fn register_broker(&self, image: &Image, registration: Registration, clean: bool) -> Vec<MetadataRecord> {
-        let node = registration.node;
-        let mut records = alloc::vec![MetadataRecord::BrokerRegistered(registration)];
-        if clean {
-            return records;
-        }
-        for topic in image.topics() {
-            for (p, partition) in (0..).zip(&topic.partitions) {
-                if partition.leader == Some(node) {
-                    let mut change = partition.to_change(TopicPartition { topic: topic.id, partition: PartitionId(p) });
-                    change.leader_epoch = change.leader_epoch.bump();
-                    change.partition_epoch = change.partition_epoch.bump();
-                    records.push(MetadataRecord::PartitionChanged(change));
-                }
-            }
-        }
-        records
-    }
 }
 
 fn new_partition(image: &Image, topic: TopicId, partition: PartitionId, replicas: &[NodeId]) -> MetadataRecord {
@@ -433,6 +412,7 @@ fn colliding<'a>(image: &'a Image, name: &TopicName) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::{
+        cluster::Registration,
         ids::{BrokerEpoch, DirectoryId},
         message::{ConfigChange, ConfigOperation, Endpoints},
         time::Duration,

@@ -570,6 +570,9 @@ impl<D: Disk> LogDir<D> {
             Err(error) => return Err(error.into()),
         };
         let mut owner = if names.is_some() { recovery::owner(&at, topic_id)? } else { None };
+        if mutant!(X20) {
+            owner = owner.map(|_| topic_id);
+        }
         if let Some(owner) = owner.filter(|&owner| owner != topic_id) {
             self.forget(&at.dir)?;
             let aside = names::doomed_dir(&at.dir, owner, names::STRAY_DIR);

@@ -109,15 +109,22 @@ impl Request {
                 Response::ListPartitionReassignments(ListPartitionReassignmentsResponse { error, partitions })
             }
             Self::UnregisterBroker(_) => Response::UnregisterBroker(UnregisterBrokerResponse { error, message: None }),
-            Self::DescribeQuorum => Response::DescribeQuorum(DescribeQuorumResponse {
-                error,
-                leader: None,
-                epoch: LeaderEpoch::NONE,
-                high_watermark: Offset::NONE,
-                voters: Vec::new(),
-                observers: Vec::new(),
-            }),
+            Self::DescribeQuorum => Response::DescribeQuorum(DescribeQuorumResponse::none(error)),
             Self::Peer(r) => Response::Peer(r.refuse(error)),
+        }
+    }
+}
+
+impl DescribeQuorumResponse {
+    /// Nothing is known of it.
+    pub fn none(error: ErrorCode) -> Self {
+        Self {
+            error,
+            leader: None,
+            epoch: LeaderEpoch::NONE,
+            high_watermark: Offset::NONE,
+            voters: Vec::new(),
+            observers: Vec::new(),
         }
     }
 }

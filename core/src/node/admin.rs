@@ -1,12 +1,17 @@
 //! Questions about the cluster: answered from the committed image.
 
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec::Vec,
 };
 
-use super::{Node, metadata_log::Pending};
+use super::{
+    Node,
+    calls::Purpose,
+    decisions::{self, Pending},
+};
 use crate::{
     cluster::{Partition, Topic},
     ids::{NodeId, PartitionId, RequestId, TopicPartition},
@@ -15,7 +20,7 @@ use crate::{
         BrokerInfo, ConfigEntry, ConfigKind, ConfigResource, ConfigSource, DescribeClusterResponse,
         DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
         DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedConfigs, ErrorCode, LogSize,
-        MetadataRequest, MetadataResponse, PartitionMetadata, Response, TopicMetadata, TopicRef,
+        MetadataRequest, MetadataResponse, PartitionMetadata, PeerRequest, Request, Response, TopicMetadata, TopicRef,
     },
 };
 
@@ -27,7 +32,14 @@ impl Node {
             TopicRef::Id(_) => false,
         };
         if creates && request.topics.iter().flatten().any(missing) {
-            self.enqueue(Pending::AutoCreate(id, request));
+            match self.metadata.leader() {
+                Some(controller) if controller != self.config.node => {
+                    let create = Request::CreateTopics(decisions::missing(&self.image, &request));
+                    let (timeout, purpose) = (self.config.waits.call_timeout, Purpose::AutoCreate(id, request));
+                    self.call(controller, PeerRequest::Forward(Box::new(create)), timeout, purpose);
+                }
+                _ => self.enqueue(Pending::AutoCreate(id, request)),
+            }
         } else {
             self.answer_metadata(id, &request);
         }

@@ -6,12 +6,12 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Node, metadata_log::Pending, startup::Phase};
+use super::{Node, decisions::Pending, sessions::Ping, startup::Phase};
 use crate::{
     effect::Effect,
     epoch::LeaderEpoch,
     ids::{CallId, LogId, NodeId, RequestId},
-    message::{CallError, ErrorCode, PeerRequest, PeerResponse, Request, Response},
+    message::{CallError, ErrorCode, MetadataRequest, PeerRequest, PeerResponse, Request, Response},
     time::Duration,
 };
 
@@ -31,6 +31,16 @@ pub(super) struct Calls {
 pub(super) enum Purpose {
     /// A client's request that the controller decides.
     Forward(RequestId, Request),
+    /// The controller creates the topics that this request names.
+    AutoCreate(RequestId, MetadataRequest),
+    /// This broker registers.
+    Register,
+    /// This broker is alive.
+    Heartbeat,
+    /// A block of producer ids.
+    ProducerIds,
+    /// Is that broker's process there?
+    Ping(Ping),
     /// The metadata quorum asked this node, in the role that it had then.
     Quorum {
         /// Whom.
@@ -55,9 +65,9 @@ impl Calls {
         self.open.retain(|_, purpose| !which(purpose));
     }
 
-    /// Has this node asked itself something that it has not looked at yet?
-    pub(super) fn has_own(&self) -> bool {
-        !self.own.is_empty()
+    /// Nobody waits for the answer to this one any more.
+    pub(super) fn give_up_call(&mut self, call: CallId) {
+        self.open.remove(&call);
     }
 
     /// Does nobody wait for an answer?
@@ -85,11 +95,15 @@ impl Node {
         call
     }
 
-    /// Handles what this node has asked itself. An answer to one of them comes by [`Node::respond`], now or later.
-    pub(super) fn serve_own_calls(&mut self) {
+    /// Handles what this node has asked itself; false when that was nothing. An answer comes by [`Node::respond`], now or
+    /// later.
+    pub(super) fn serve_own_calls(&mut self) -> bool {
+        let mut any = false;
         while let Some((call, request)) = self.calls.own.pop_front() {
+            any = true;
             self.on_peer_request(RequestId(RequestId::OWN.0 | call.0), request);
         }
+        any
     }
 
     pub(super) fn on_call_ended(&mut self, call: CallId, outcome: Result<PeerResponse, CallError>) {
@@ -97,6 +111,12 @@ impl Node {
         let Some(purpose) = self.calls.open.remove(&call) else { return };
         match purpose {
             Purpose::Forward(id, request) => self.on_forwarded(id, &request, outcome),
+            // Whether they exist by now, and are known here, the image says.
+            Purpose::AutoCreate(id, request) => self.answer_metadata(id, &request),
+            Purpose::Register => self.on_register_answered(outcome),
+            Purpose::Heartbeat => self.on_heartbeat_answered(outcome),
+            Purpose::ProducerIds => self.on_allotment_answered(outcome),
+            Purpose::Ping(ping) => self.on_ping_answered(ping, &outcome),
             Purpose::Quorum { to, turn } => self.on_quorum_answered(to, turn, outcome),
             Purpose::Pull { leader, generation } => self.on_pulled(leader, generation, outcome),
             Purpose::AlterPartition(asked) => self.on_partitions_altered(asked, outcome),
@@ -121,14 +141,8 @@ impl Node {
 
     fn on_handed_on(&mut self, id: RequestId, request: Request) {
         self.calls.handed_on.insert(id);
-        let decides = matches!(
-            request,
-            Request::CreateTopics(_)
-                | Request::DeleteTopics(_)
-                | Request::CreatePartitions(_)
-                | Request::AlterConfigs(_)
-        );
-        if decides && self.phase == Phase::Serving && self.metadata.leader() == Some(self.config.node) {
+        let runs = matches!(self.phase, Phase::Starting | Phase::Serving);
+        if request.is_for_controller() && runs && self.metadata.leader() == Some(self.config.node) {
             return self.enqueue(Pending::Request(id, request));
         }
         let refusal = request.refuse(ErrorCode::NotController);
@@ -144,6 +158,23 @@ impl Node {
             Err(CallError::Lost | CallError::TimedOut) => request.refuse(ErrorCode::RequestTimedOut),
         };
         self.respond(id, response);
+    }
+
+    /// This node stops: it waits for nobody. Clients whose requests it has handed on are not told whether they are done.
+    pub(super) fn give_up_calls(&mut self) {
+        for (_, purpose) in core::mem::take(&mut self.calls.open) {
+            match purpose {
+                Purpose::Forward(id, request) => self.respond(id, request.refuse(ErrorCode::RequestTimedOut)),
+                Purpose::AutoCreate(id, request) => self.answer_metadata(id, &request),
+                Purpose::ProducerIds => self.refuse_producer_ids(ErrorCode::CoordinatorNotAvailable),
+                Purpose::Register
+                | Purpose::Heartbeat
+                | Purpose::Ping(_)
+                | Purpose::Quorum { .. }
+                | Purpose::Pull { .. }
+                | Purpose::AlterPartition(_) => {}
+            }
+        }
     }
 
     /// Answers a request, whoever asked it.
@@ -175,6 +206,12 @@ impl Node {
             PeerRequest::Fetch(r) if votes && r.is_of_metadata() => self.on_metadata_fetch(id, &r),
             PeerRequest::Forward(request) => self.on_handed_on(id, *request),
             PeerRequest::Fetch(request) if !request.is_of_metadata() => self.on_replica_fetch(id, request),
+            PeerRequest::Heartbeat(r) => self.on_heartbeat(id, &r),
+            PeerRequest::Register(_) | PeerRequest::AlterPartition(_) | PeerRequest::AllotProducerIds(_)
+                if self.controller.is_active() && matches!(self.phase, Phase::Starting | Phase::Serving) =>
+            {
+                self.enqueue(Pending::Peer(id, request));
+            }
             PeerRequest::Ping => self.respond_peer(id, PeerResponse::Pong),
             other => {
                 let refusal = other.refuse(ErrorCode::NotController);
@@ -182,7 +219,4 @@ impl Node {
             }
         }
     }
-
-    /// A connection of this peer broke.
-    pub(super) fn on_peer_disconnected(&mut self, _node: NodeId) {}
 }

@@ -88,6 +88,8 @@ pub struct ClusterWaits {
     pub replica_fetch_wait: Duration,
     /// `replica.fetch.backoff.ms`
     pub replica_fetch_backoff: Duration,
+    /// `leader.imbalance.check.interval.seconds`: how often preferred leaders get the lead back.
+    pub imbalance_check: Duration,
     /// `request.timeout.ms` of calls to peers.
     pub call_timeout: Duration,
 }
@@ -103,6 +105,7 @@ impl Default for ClusterWaits {
             replica_lag_max: Duration::from_millis(30_000),
             replica_fetch_wait: Duration::from_millis(500),
             replica_fetch_backoff: Duration::from_millis(1_000),
+            imbalance_check: Duration::from_secs(300),
             call_timeout: Duration::from_millis(30_000),
         }
     }

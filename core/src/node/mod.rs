@@ -12,6 +12,7 @@ mod admin;
 mod brokers;
 mod calls;
 mod config;
+mod decisions;
 mod fetch;
 mod housekeeping;
 mod metadata_log;
@@ -19,6 +20,7 @@ mod offsets;
 mod parked;
 mod produce;
 mod replication;
+mod sessions;
 mod startup;
 mod timers;
 
@@ -42,7 +44,8 @@ use crate::{
     replica::{Partition, TailBudget},
     time::{Instant, Now, Timestamp},
 };
-use metadata_log::{MetadataLog, Pending};
+use decisions::Pending;
+use metadata_log::MetadataLog;
 use parked::{Gathers, ParkedFetches, ParkedProduces};
 use startup::{Opening, Phase};
 use timers::Timers;
@@ -61,6 +64,10 @@ pub struct Node {
     image: Image,
     controller: Controller,
     pending: VecDeque<Pending>,
+    decisions: decisions::Decisions,
+    // Who is a broker.
+    membership: brokers::Membership,
+    sessions: sessions::Sessions,
     // The logs of this node.
     next_log: u32,
     partitions: BTreeMap<LogId, Partition>,
@@ -119,6 +126,9 @@ impl Node {
             metadata: MetadataLog::default(),
             image: Image::default(),
             pending: VecDeque::new(),
+            decisions: decisions::Decisions::default(),
+            membership: brokers::Membership::new(Prng::new(prng.next_u64())),
+            sessions: sessions::Sessions::default(),
             next_log: LogId::METADATA.0 + 1,
             partitions: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -153,13 +163,15 @@ impl Node {
             Input::TimePassed => {}
         }
         self.on_time();
-        // What replication says may be said to this very node.
-        self.serve_own_calls();
-        self.replicate();
-        while self.calls.has_own() {
-            self.serve_own_calls();
+        // What a node says it may say to itself.
+        loop {
+            self.tend_membership();
             self.replicate();
+            if !self.serve_own_calls() {
+                break;
+            }
         }
+        self.set_broker_alarm();
         while let Some((log, base)) = self.tail.over() {
             if let Some(partition) = self.partitions.get_mut(&log) {
                 partition.drop_tail(base, &mut self.tail);
@@ -222,12 +234,12 @@ impl Node {
             Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)
-            | Request::AlterConfigs(_) => self.decide_or_forward(id, request),
-            Request::ElectLeaders(_)
+            | Request::AlterConfigs(_)
+            | Request::ElectLeaders(_)
             | Request::AlterPartitionReassignments(_)
             | Request::ListPartitionReassignments(_)
             | Request::UnregisterBroker(_)
-            | Request::DescribeQuorum => self.respond(id, request.refuse(ErrorCode::UnsupportedVersion)),
+            | Request::DescribeQuorum => self.decide_or_forward(id, request),
             Request::Peer(_) => unreachable!("peers are served above"),
         }
     }
@@ -283,6 +295,7 @@ impl Node {
             self.on_request_deadline(request);
         }
         self.on_quorum_time();
+        self.tend_sessions();
         self.housekeep();
         self.replicate_on_time();
     }
@@ -309,6 +322,8 @@ impl Node {
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

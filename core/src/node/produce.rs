@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Node, metadata_log::Pending, parked::ParkedProduce};
+use super::{Node, parked::ParkedProduce};
 use crate::{
     ids::{JobId, LogId, ProducerEpoch, ProducerId, RequestId},
     limits,
@@ -23,6 +23,8 @@ pub(super) struct ProducerIds {
     next: i64,
     end: i64,
     waiting: Vec<RequestId>,
+    /// A block has been asked for.
+    asked: bool,
 }
 
 impl Node {
@@ -151,14 +153,15 @@ impl Node {
             let response = InitProducerIdResponse { error: ErrorCode::None, producer_id, producer_epoch };
             self.respond(id, Response::InitProducerId(response));
         }
-        let asked = self.pending.iter().any(|p| matches!(p, Pending::ProducerIds));
-        if !self.producer_ids.waiting.is_empty() && !asked && !self.is_committing_producer_ids() {
-            self.enqueue(Pending::ProducerIds);
+        if !self.producer_ids.waiting.is_empty() && !self.producer_ids.asked {
+            self.producer_ids.asked = true;
+            self.ask_for_producer_ids();
         }
     }
 
     /// No block could be had: whoever waits for an id is told.
     pub(super) fn refuse_producer_ids(&mut self, error: ErrorCode) {
+        self.producer_ids.asked = false;
         for id in core::mem::take(&mut self.producer_ids.waiting) {
             let (producer_id, producer_epoch) = (ProducerId::NONE, ProducerEpoch::NONE);
             self.respond(id, Response::InitProducerId(InitProducerIdResponse { error, producer_id, producer_epoch }));
@@ -168,6 +171,7 @@ impl Node {
     /// A block is this node's.
     pub(super) fn on_producer_ids_allotted(&mut self, first: ProducerId) {
         assert!(self.producer_ids.next == self.producer_ids.end, "a block is asked for when the last is used up");
+        self.producer_ids.asked = false;
         self.producer_ids.next = first.0;
         self.producer_ids.end = first.0 + limits::PRODUCER_ID_BLOCK;
         self.hand_out_producer_ids();

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use super::{Node, Purpose, metadata_log::Pending};
+use super::{Node, Purpose};
 use crate::{
     cluster::configs,
     effect::Effect,
@@ -97,17 +97,8 @@ impl Node {
     }
 
     fn serve_once_open(&mut self) {
-        if !self.opening.is_empty() {
-            return;
-        }
-        if self.phase == Phase::Starting {
-            self.phase = Phase::Serving;
-            self.timers.start(self.now.mono);
-            self.effects.push(Effect::Ready);
-            // What the metadata said of partitions while they were being opened has not been acted on yet.
-            self.reconcile_partitions();
-        }
-        self.finish_commit();
+        self.answer_opened();
+        self.serve_once_unfenced();
     }
 
     /// This node has a partition no more: whoever waits for it is told why, and its log removed.
@@ -148,11 +139,18 @@ impl Node {
         }
     }
 
-    /// The operator wants an end: no new request; what is begun is finished.
+    /// The operator wants an end; asked twice, at once.
     pub(super) fn begin_stop(&mut self) {
         if matches!(self.phase, Phase::Closing | Phase::Closed | Phase::Halted) {
             return;
         }
+        if !self.leave() {
+            self.close_down();
+        }
+    }
+
+    /// Nothing new is begun; what is begun is finished.
+    pub(super) fn close_down(&mut self) {
         self.phase = Phase::Closing;
         self.timers.stop();
         while let Some(id) = self.fetches.any() {
@@ -160,10 +158,10 @@ impl Node {
         }
         self.stop_replicating();
         for pending in core::mem::take(&mut self.pending) {
-            if let Pending::Request(id, request) = pending {
-                self.respond(id, request.refuse(ErrorCode::NotController));
-            }
+            self.refuse_pending(pending);
         }
+        self.answer_unopened();
+        self.give_up_calls();
         self.leave_quorum();
         self.finish_pulls();
         self.close_when_quiet();

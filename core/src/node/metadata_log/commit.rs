@@ -1,18 +1,18 @@
-//! Decisions: taken one at a time by the leader, committed by the quorum, applied by every node.
+//! Decisions on their way: appended one at a time by the leader, committed by the quorum, applied by every node.
 
 use alloc::{string::ToString, vec::Vec};
 
 use super::{MetadataJob, Node};
 use crate::{
-    cluster::{self, Decision, MetadataRecord},
-    ids::{BrokerEpoch, NodeId, ProducerId, RequestId, TopicName, TopicPartition},
+    cluster::{self, MetadataRecord},
+    ids::{NodeId, TopicName, TopicPartition},
     log::{Job, LogError},
-    message::{CreateTopicsRequest, ErrorCode, MetadataRequest, NewTopic, Request, Response, TopicRef},
+    message::ErrorCode,
     mutant,
-    node::startup::Phase,
+    node::{decisions::Reply, startup::Phase},
     offset::Offset,
     record::{Batch, BatchBuilder, BatchOptions},
-    time::{Duration, Timestamp},
+    time::Timestamp,
 };
 
 #[derive(Debug)]
@@ -20,27 +20,6 @@ pub(super) struct Committing {
     end: Offset,
     committed: bool,
     reply: Reply,
-}
-
-/// What follows once a decision is committed, applied, and the logs that it created are open.
-#[derive(Debug)]
-pub(super) enum Reply {
-    LeaderElected,
-    Registered,
-    Response(RequestId, Request, Response),
-    ProducerIds(ProducerId),
-    AutoCreated(RequestId, MetadataRequest),
-}
-
-/// A decision that is to be taken once those before it are committed.
-#[derive(Debug)]
-pub(in crate::node) enum Pending {
-    /// A client's request.
-    Request(RequestId, Request),
-    /// The next block of producer ids.
-    ProducerIds,
-    /// Topics that a metadata request names and that do not exist.
-    AutoCreate(RequestId, MetadataRequest),
 }
 
 impl Node {
@@ -65,6 +44,11 @@ impl Node {
         if core::mem::take(&mut self.metadata.is_controller) {
             self.on_lost_controller();
         }
+    }
+
+    /// Appends a decision. There is none on its way.
+    pub(in crate::node) fn append_decision(&mut self, records: Vec<MetadataRecord>, reply: Reply) {
+        self.append_metadata(write_records(&records, self.now.wall), records, reply);
     }
 
     fn append_metadata(&mut self, mut batch: Batch, records: Vec<MetadataRecord>, reply: Reply) {
@@ -118,7 +102,7 @@ impl Node {
         if is_alone {
             let committing = self.metadata.committing.take().expect("it was on its way");
             match committing.reply {
-                Reply::LeaderElected | Reply::Registered => return self.halt(&error.to_string()),
+                Reply::LeaderElected => return self.halt(&error.to_string()),
                 reply => self.give_reply(reply, ErrorCode::KafkaStorageError),
             }
         }
@@ -128,17 +112,16 @@ impl Node {
 
     /// Folds a committed record into the image and does what it means for this node.
     fn apply(&mut self, record: &MetadataRecord) {
-        let serving = matches!(self.phase, Phase::Serving);
+        // What is folded at start, or behind a stop, is acted on all at once or not at all.
+        let acts = self.phase == Phase::Serving;
         let gone = match record {
             MetadataRecord::TopicDeleted { id } => self.image.topic(*id).map_or(0, |t| t.partitions.len()),
             _ => 0,
         };
+        self.controller.follow(&self.image, record);
         self.image.apply(record);
-        if let MetadataRecord::BrokerRegistered(registration) = record {
-            self.on_broker_registered(registration);
-        }
-        if !serving {
-            // What is folded at start, or behind a stop, is acted on all at once or not at all.
+        self.on_broker_record(record);
+        if !acts {
             return;
         }
         match record {
@@ -174,150 +157,19 @@ impl Node {
         }
     }
 
-    /// Gives the answer to the decision on its way once it is committed and what it created is open; takes the next.
-    pub(in crate::node) fn finish_commit(&mut self) {
-        let done = self.metadata.committing.as_ref().is_some_and(|c| c.committed) && self.opening.is_empty();
+    /// Goes on with the decision on its way once it is committed; takes the next.
+    fn finish_commit(&mut self) {
+        let done = self.metadata.committing.as_ref().is_some_and(|c| c.committed);
         if !done || self.phase == Phase::Halted {
             return;
         }
         let committing = self.metadata.committing.take().expect("just looked at");
+        if matches!(committing.reply, Reply::LeaderElected) {
+            self.metadata.is_controller = true;
+        }
         self.give_reply(committing.reply, ErrorCode::None);
         self.decide_next();
     }
-
-    /// Says what has become of a decision: it is committed, or there is an error.
-    fn give_reply(&mut self, reply: Reply, error: ErrorCode) {
-        match reply {
-            Reply::LeaderElected if error.is_none() => {
-                self.metadata.is_controller = true;
-                self.on_became_controller();
-            }
-            Reply::Registered if error.is_none() => self.open_partitions(),
-            Reply::LeaderElected | Reply::Registered => {}
-            Reply::Response(id, _, response) if error.is_none() => self.respond(id, response),
-            Reply::Response(id, request, _) => self.respond(id, request.refuse(error)),
-            Reply::ProducerIds(first) if error.is_none() => self.on_producer_ids_allotted(first),
-            Reply::ProducerIds(_) => self.refuse_producer_ids(error),
-            Reply::AutoCreated(id, request) => self.answer_metadata(id, &request),
-        }
-    }
-
-    fn refuse_pending(&mut self, pending: Pending) {
-        match pending {
-            Pending::Request(id, request) => self.respond(id, request.refuse(ErrorCode::NotController)),
-            Pending::ProducerIds => self.refuse_producer_ids(ErrorCode::NotController),
-            Pending::AutoCreate(id, request) => self.answer_metadata(id, &request),
-        }
-    }
-
-    /// This node decides from here on: all that was decided before is applied.
-    fn on_became_controller(&mut self) {
-        self.register();
-    }
-
-    /// This node decides no more.
-    fn on_lost_controller(&mut self) {}
-
-    /// All that was committed when this node came is applied.
-    fn on_metadata_caught_up(&mut self) {}
-
-    fn register(&mut self) {
-        if self.phase != Phase::Starting {
-            return;
-        }
-        let epoch = BrokerEpoch(self.metadata.quorum().log_end().0);
-        let registration = cluster::Registration {
-            node: self.config.node,
-            epoch,
-            incarnation: self.config.incarnation,
-            directory: self.config.directory,
-            rack: self.config.rack.clone(),
-            endpoints: self.config.endpoints.clone(),
-            fenced: false,
-        };
-        let records = self.controller.register_broker(&self.image, registration, self.recovered.clean);
-        self.append_metadata(write_records(&records, self.now.wall), records, Reply::Registered);
-    }
-
-    pub(in crate::node) fn enqueue(&mut self, pending: Pending) {
-        if self.metadata.leader() != Some(self.config.node) {
-            return self.refuse_pending(pending);
-        }
-        self.pending.push_back(pending);
-        self.decide_next();
-    }
-
-    pub(in crate::node) fn is_committing_producer_ids(&self) -> bool {
-        self.metadata.committing.as_ref().is_some_and(|c| matches!(c.reply, Reply::ProducerIds(_)))
-    }
-
-    /// Takes decisions until one has something to commit.
-    fn decide_next(&mut self) {
-        while matches!(self.phase, Phase::Starting | Phase::Serving)
-            && self.metadata.is_controller()
-            && self.metadata.committing.is_none()
-            && let Some(pending) = self.pending.pop_front()
-        {
-            let (records, reply) = self.decide(pending);
-            if records.is_empty() {
-                self.give_reply(reply, ErrorCode::None);
-            } else {
-                self.append_metadata(write_records(&records, self.now.wall), records, reply);
-            }
-        }
-    }
-
-    fn decide(&mut self, pending: Pending) -> (Vec<MetadataRecord>, Reply) {
-        let (image, controller) = (&self.image, &mut self.controller);
-        match pending {
-            Pending::ProducerIds => {
-                let Decision { records, response } = controller.allot_producer_ids(image);
-                (records, Reply::ProducerIds(response))
-            }
-            Pending::AutoCreate(id, request) => {
-                let Decision { records, .. } = controller.create_topics(image, &missing(image, &request));
-                (records, Reply::AutoCreated(id, request))
-            }
-            Pending::Request(id, request) => {
-                let (records, response) = match &request {
-                    Request::CreateTopics(r) => {
-                        let d = controller.create_topics(image, r);
-                        (d.records, Response::CreateTopics(d.response))
-                    }
-                    Request::DeleteTopics(r) => {
-                        let d = controller.delete_topics(image, r);
-                        (d.records, Response::DeleteTopics(d.response))
-                    }
-                    Request::CreatePartitions(r) => {
-                        let d = controller.create_partitions(image, r);
-                        (d.records, Response::CreatePartitions(d.response))
-                    }
-                    Request::AlterConfigs(r) => {
-                        let d = controller.alter_configs(image, r);
-                        (d.records, Response::AlterConfigs(d.response))
-                    }
-                    other => unreachable!("{other:?} needs no decision"),
-                };
-                (records, Reply::Response(id, request, response))
-            }
-        }
-    }
-}
-
-/// The topics that a metadata request names and that do not exist.
-fn missing(image: &cluster::Image, request: &MetadataRequest) -> CreateTopicsRequest {
-    let names = request.topics.iter().flatten().filter_map(|topic| match topic {
-        TopicRef::Name(name) if image.topic_named(name).is_none() => Some(name.clone()),
-        _ => None,
-    });
-    let new = |name| NewTopic {
-        name,
-        partitions: None,
-        replication_factor: None,
-        assignments: Vec::new(),
-        configs: Vec::new(),
-    };
-    CreateTopicsRequest { topics: names.map(new).collect(), validate_only: false, timeout: Duration::ZERO }
 }
 
 /// The records of one decision as one batch, so that all or none are committed.

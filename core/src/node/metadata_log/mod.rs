@@ -35,7 +35,6 @@ use crate::{
     record::{Batch, Batches},
 };
 use commit::Committing;
-pub(super) use commit::Pending;
 use serve::{Pulls, Tail};
 
 /// The folder of the metadata log, as Kafka has it.
@@ -110,6 +109,16 @@ impl MetadataLog {
     /// Does this node decide? Only once what former leaders have committed is applied.
     pub(super) fn is_controller(&self) -> bool {
         self.is_controller
+    }
+
+    /// Is a decision on its way?
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing.is_some()
+    }
+
+    /// Where the log ends. It is open.
+    pub(super) fn log_end(&self) -> Offset {
+        self.quorum.as_ref().expect("the metadata log is open").log_end()
     }
 
     /// The end of the records that this node has applied.

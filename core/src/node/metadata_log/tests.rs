@@ -195,6 +195,8 @@ fn a_leader_behind_a_cut_resigns_and_what_it_alone_had_is_cut_off() {
     for seed in 0..20 {
         let mut rig = Rig::cluster(3, seed);
         let old = serving(&mut rig);
+        let all = |rig: &Rig| rig.nodes().into_iter().all(|node| rig.is_ready(node));
+        assert!(rig.run_until(all), "no broker waits for a decision");
         rig.isolate(old);
         let (start, asked) = (rig.now(), rig.ask(old, create("lost")));
         assert!(rig.run_until(|rig| !quorum(rig, old).is_leader()));
