@@ -88,6 +88,16 @@ impl Quorum {
         }
     }
 
+    /// A vote could not be made durable for want of space: it is not given. Nor is it to anybody else in this epoch, as
+    /// it may be on the disk.
+    pub fn vote_failed(&mut self, now: Instant, vote: Vote) {
+        let own = vote.voted_for == Some(self.me) && vote.epoch == self.epoch;
+        if own && matches!(self.role, Role::Candidate(_)) {
+            let wait = self.election_timeout();
+            self.become_unattached(now, self.epoch, wait);
+        }
+    }
+
     /// Somebody votes for this node, or would.
     fn count(&mut self, now: Instant, voter: NodeId) {
         let majority = self.majority();
@@ -206,7 +216,8 @@ impl Quorum {
     pub fn on_end_epoch(&mut self, now: Instant, request: &EndEpochRequest) -> EpochResponse {
         let error = self.error_of_epoch(request.epoch);
         let follows = matches!(&self.role, Role::Follower(following) if following.leader == request.leader);
-        if error.is_none() && (follows || request.epoch > self.epoch) {
+        let takes_part = !matches!(self.role, Role::Resigned);
+        if error.is_none() && takes_part && (follows || request.epoch > self.epoch) {
             let place = request.successors.iter().position(|node| *node == self.me);
             let wait = match place {
                 Some(place) => Duration(self.jitter().0 + super::JITTER.0 * place as u64),

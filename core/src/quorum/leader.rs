@@ -118,7 +118,7 @@ impl Quorum {
     }
 
     pub(super) fn on_leader_time(&mut self, now: Instant) {
-        let wait = if mutant!(X33) { Duration(u64::MAX) } else { self.waits.fetch };
+        let wait = self.patience();
         let Role::Leader(leading) = &mut self.role else { return };
         if leading.expires_at(wait) <= now {
             let wait = self.election_timeout();
@@ -174,6 +174,11 @@ impl Quorum {
         }
         self.advance();
         if asked.offset < self.log.start { FetchVerdict::TooOld } else { FetchVerdict::Read }
+    }
+
+    /// How long a leader goes on without a majority.
+    pub(super) fn patience(&self) -> Duration {
+        if mutant!(X33) { Duration(u64::MAX) } else { self.waits.fetch }
     }
 
     /// Moves the high watermark to what a majority has.

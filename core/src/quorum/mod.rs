@@ -178,6 +178,8 @@ pub struct ReplicaState {
 /// The shortest and the longest wait before a node whose leader's connection broke stands for election.
 const JITTER_MIN: Duration = Duration::from_millis(5);
 const JITTER: Duration = Duration::from_millis(40);
+/// How long a leader that stops waits for others to take note of it.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// No deadline.
 const NEVER: Instant = Instant(u64::MAX);
 /// How long after an answer that cannot be used the same is asked again.
@@ -235,7 +237,7 @@ impl Quorum {
             Role::Unattached { stand_at } => Some(*stand_at),
             Role::Prospective(election) | Role::Candidate(election) => Some(election.deadline),
             Role::Follower(following) => Some(following.next_deadline()),
-            Role::Leader(leading) => Some(leading.next_deadline(self.waits.fetch)),
+            Role::Leader(leading) => Some(leading.next_deadline(self.patience())),
             Role::Resigned => None,
         };
         deadline.filter(|at| *at != NEVER)
@@ -317,6 +319,7 @@ impl Quorum {
     }
 
     fn take_role(&mut self, role: Role) {
+        assert!(!matches!(self.role, Role::Resigned), "whoever has resigned takes no part any more");
         self.turn += 1;
         if self.is_leader() {
             self.orders.push_back(Order::Resign);
@@ -339,12 +342,13 @@ impl Quorum {
             let request = leading.end_epoch(self.me, self.epoch, &self.voters);
             calls.extend(self.others().map(|to| (to, PeerRequest::EndEpoch(request.clone()))));
         }
-        if self.is_alone() {
-            // Nobody else could finish what is begun.
+        if self.is_alone() || matches!(self.role, Role::Resigned) {
+            // Alone, nobody else could finish what is begun.
             return;
         }
         self.take_role(Role::Resigned);
-        let (turn, timeout) = (self.turn, self.waits.request);
+        // Whoever does not hear of it will notice by itself; a stop does not wait for that.
+        let (turn, timeout) = (self.turn, self.waits.request.min(GOODBYE));
         self.orders.extend(calls.into_iter().map(|(to, request)| Order::Call { to, request, timeout, turn }));
     }
 

@@ -330,6 +330,9 @@ fn a_leader_that_stops_names_those_who_have_most_first() {
     assert_eq!((told.len(), successors.as_slice()), (2, &[NodeId(3), NodeId(2)][..]));
     assert_eq!((quorum.role(), quorum.next_deadline()), (RoleName::Resigned, None));
     assert!(!is_granted(&quorum.on_vote_request(START, &asks(9, 9, 9, false))));
+    let end = EndEpochRequest { leader: NodeId(2), epoch: LeaderEpoch(9), successors: alloc::vec![ME] };
+    quorum.on_end_epoch(START, &end);
+    assert_eq!(quorum.role(), RoleName::Resigned, "it takes part no more, whatever it is told");
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Node {
     /// This node leads no longer. What it had decided may still be committed by its successor, or be cut off.
     pub(super) fn lose_lead(&mut self) {
         if let Some(committing) = self.metadata.committing.take() {
-            let known = committing.committed || mutant!(X31);
+            let known = committing.committed || (mutant!(X31) && matches!(committing.reply, Reply::Response(..)));
             self.give_reply(committing.reply, if known { ErrorCode::None } else { ErrorCode::RequestTimedOut });
         }
         for pending in core::mem::take(&mut self.pending) {
@@ -90,7 +90,7 @@ impl Node {
     /// Nothing of a decision whose append failed has happened; the next one may fare better. Among several voters, one of
     /// them has to take it.
     pub(super) fn on_metadata_append_failed(&mut self, generation: u64, error: &LogError) {
-        let is_alone = self.metadata.quorum().voters().len() == 1;
+        let is_alone = self.is_alone();
         let for_good = matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
         if if is_alone { self.phase == Phase::Starting } else { for_good } {
             return self.halt(&error.to_string());

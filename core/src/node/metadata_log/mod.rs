@@ -165,6 +165,15 @@ impl Node {
         match (kind, outcome) {
             (MetadataJob::Close, _) => self.metadata.closed = true,
             (MetadataJob::Append { generation, .. }, Err(error)) => self.on_metadata_append_failed(generation, &error),
+            (MetadataJob::Vote { vote, answer }, Err(LogError::DiskFull | LogError::TooManyFiles))
+                if !self.is_alone() =>
+            {
+                self.metadata.quorum().vote_failed(now, vote);
+                self.settle_quorum();
+                if let Some((id, response)) = answer {
+                    self.respond_peer(id, PeerResponse::Vote(VoteResponse { granted: false, ..response }));
+                }
+            }
             (_, Err(error)) => self.halt(&error.to_string()),
             (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(&state),
             (MetadataJob::Read, Ok(JobOutcome::Read { batches })) => self.on_metadata_read(batches),
@@ -185,6 +194,11 @@ impl Node {
             (kind, Ok(outcome)) => panic!("{kind:?} was answered by {outcome:?}"),
         }
         self.close_when_quiet();
+    }
+
+    /// Is this node the only voter?
+    fn is_alone(&self) -> bool {
+        self.metadata.view().is_some_and(|quorum| quorum.voters() == [self.config.node])
     }
 
     fn on_metadata_opened(&mut self, state: &LogState) {

@@ -277,6 +277,7 @@ fn history(voters: i32, seed: u64) -> u64 {
     let mut rig = Rig::cluster(voters, seed);
     let mut watch = Watch::default();
     let nodes = rig.nodes();
+    let mut stopping = BTreeSet::new();
     let mut asked: Vec<(RequestId, String)> = Vec::new();
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..60 {
@@ -285,7 +286,11 @@ fn history(voters: i32, seed: u64) -> u64 {
         watch_until(&mut rig, &mut watch, span, |_| false);
         let any = |rig: &mut Rig| nodes[rig.below(nodes.len() as u64) as usize];
         let (node, other) = (any(&mut rig), any(&mut rig));
-        match rig.below(12) {
+        match rig.below(13) {
+            12 if rig.is_running(node) => {
+                rig.stop(node);
+                stopping.insert(node);
+            }
             0 if rig.is_running(node) => rig.kill(node),
             1 if rig.is_running(node) => rig.lose_power(node),
             2 => nodes.iter().for_each(|node| {
@@ -301,6 +306,7 @@ fn history(voters: i32, seed: u64) -> u64 {
                 for node in nodes.iter().filter(|node| !rig.is_running(**node)).copied().collect::<Vec<_>>() {
                     rig.start(node);
                     watch.restarted(node);
+                    stopping.remove(&node);
                 }
             }
             _ => {
@@ -323,6 +329,8 @@ fn history(voters: i32, seed: u64) -> u64 {
         });
     }
     rig.heal();
+    let stopped = |rig: &Rig| stopping.iter().all(|node| !rig.is_running(*node));
+    assert!(watch_until(&mut rig, &mut watch, Duration::from_secs(10), stopped), "seed {seed}: a node does not stop");
     for node in nodes.iter().filter(|node| !rig.is_running(**node)).copied().collect::<Vec<_>>() {
         rig.start(node);
         watch.restarted(node);
