@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     client::Shared,
     driver::{Application, Driver},
-    error::Error,
+    error::{Error, ErrorKind},
 };
 
 /// Reads partitions. Batches are fetched ahead of the application within the bounds of its configuration; when it
@@ -105,8 +105,10 @@ impl Consumer {
     /// The next batch, of each partition in turn; waits until there is one. The records are in
     /// [`ConsumedBatch::records`], from the first that was not seen. Dropping the future loses nothing.
     ///
-    /// An error concerns one partition. When it [is retriable](Error::is_retriable) the consumer goes on trying by
-    /// itself; otherwise the partition stands still until [`Consumer::seek`]. The others go on either way.
+    /// An error concerns one partition. When it [is retriable](Error::is_retriable) the consumer goes on by itself;
+    /// otherwise the partition stands still until [`Consumer::seek`]. The others go on either way. A retriable
+    /// [`ErrorKind::Truncated`] says that records handed out before are gone from the log (KIP-320), and that what
+    /// comes next is what stands there now.
     pub async fn next_batch(&mut self) -> Result<ConsumedBatch, Error> {
         let signal = self.woken.clone();
         loop {
@@ -147,19 +149,29 @@ impl fmt::Debug for Consumer {
     }
 }
 
+impl Signals {
+    fn tell(&mut self, error: Error) {
+        // Somebody who never looks must not fill the memory.
+        if self.failures.len() < FAILURES_KEPT_MAX {
+            self.failures.push_back(error);
+        }
+    }
+}
+
 impl Application<ConsumerEvent> for Signals {
     fn on_event(&mut self, event: ConsumerEvent) {
         match event {
             ConsumerEvent::Wake => {}
             ConsumerEvent::Failed { topic, partition, error } => {
                 let place = format!("{topic}-{partition}: ");
-                // Somebody who never looks must not fill the memory.
-                if self.failures.len() < FAILURES_KEPT_MAX {
-                    self.failures.push_back(Error::from(error).at(&place));
-                }
+                self.tell(Error::from(error).at(&place));
             }
-            // Reading goes on at the cut by itself.
-            ConsumerEvent::Truncated { .. } => {}
+            // Reading goes on at the cut by itself, but what was handed out past it is no longer in the log.
+            ConsumerEvent::Truncated { topic, partition, end } => {
+                let message =
+                    format!("{topic}-{partition}: the log was truncated to offset {end}; reading goes on there");
+                self.tell(Error::new(ErrorKind::Truncated, message, true));
+            }
         }
         self.woken.notify_waiters();
     }

@@ -93,8 +93,19 @@ struct Batch {
 
 #[derive(Debug, Default)]
 struct BatchState {
-    outcome: Option<(PartitionId, Result<Offset, ProduceError>)>,
+    /// What is known so far: all of it at once, unless the batch went in parts.
+    parts: Vec<Part>,
+    is_complete: bool,
     wakers: Vec<Option<Waker>>,
+}
+
+/// What became of some records of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first: u32,
+    records: u32,
+    partition: PartitionId,
+    outcome: Result<Offset, ProduceError>,
 }
 
 impl Producer {
@@ -303,12 +314,16 @@ impl Application<ProducerEvent> for Reports {
         match event {
             ProducerEvent::Wake => self.woken.notify_waiters(),
             ProducerEvent::Delivered(delivery) => {
-                self.outstanding.remove(&delivery.batch);
-                match self.awaited.remove(&delivery.batch) {
-                    // The map's own was the last: nobody waits any more.
-                    Some(batch) if Arc::strong_count(&batch) > 1 => {
-                        batch.resolve(delivery.partition, delivery.outcome);
-                    }
+                let batch = if delivery.has_more {
+                    self.awaited.get(&delivery.batch).cloned()
+                } else {
+                    self.outstanding.remove(&delivery.batch);
+                    self.awaited.remove(&delivery.batch)
+                };
+                // The map's own may be the last: then nobody waits any more.
+                let ours = 1 + usize::from(delivery.has_more);
+                match batch {
+                    Some(batch) if Arc::strong_count(&batch) > ours => batch.resolve(&delivery),
                     _ => {
                         if let Err(error) = delivery.outcome {
                             self.untold.get_or_insert(error);
@@ -322,12 +337,33 @@ impl Application<ProducerEvent> for Reports {
 }
 
 impl Batch {
-    fn resolve(&self, partition: PartitionId, outcome: Result<Offset, ProduceError>) {
+    fn resolve(&self, delivery: &core::Delivery) {
+        let &core::Delivery { first, records, partition, outcome, has_more, .. } = delivery;
         let mut state = self.state.lock().expect("no panic while held");
-        state.outcome = Some((partition, outcome));
-        for waker in state.wakers.drain(..).flatten() {
+        state.parts.push(Part { first, records, partition, outcome });
+        state.is_complete = !has_more;
+        // Who waits for another part comes back to the same place.
+        for waker in state.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
+    }
+}
+
+impl BatchState {
+    /// What became of the record at `index`.
+    fn record(&self, index: u32) -> Option<Result<Placed, Error>> {
+        let part = self.parts.iter().find(|part| (part.first..part.first + part.records).contains(&index))?;
+        let placed = |base: Offset| Placed {
+            partition: part.partition,
+            offset: (base != Offset::NONE).then(|| base.forward(i64::from(index - part.first))),
+        };
+        Some(part.outcome.map(placed).map_err(Error::from))
+    }
+
+    /// What became of all records.
+    fn whole(&self) -> Option<Result<(), Error>> {
+        let mut outcomes = self.parts.iter().map(|part| part.outcome.map(drop).map_err(Error::from));
+        self.is_complete.then(|| outcomes.find(Result::is_err).unwrap_or(Ok(())))
     }
 }
 
@@ -336,19 +372,23 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let mut state = this.batch.state.lock().expect("no panic while held");
-        if let Some((partition, outcome)) = state.outcome {
-            let placed = |base: Offset| Placed {
-                partition,
-                offset: (base != Offset::NONE).then(|| base.forward(i64::from(this.index))),
-            };
-            return Poll::Ready(outcome.map(placed).map_err(Error::from));
+        let index = this.index;
+        this.poll_for(context, |state| state.record(index))
+    }
+}
+
+impl Delivery {
+    /// Waits for what `known` finds.
+    fn poll_for<T>(&mut self, context: &Context<'_>, known: impl FnOnce(&BatchState) -> Option<T>) -> Poll<T> {
+        let mut state = self.batch.state.lock().expect("no panic while held");
+        if let Some(known) = known(&state) {
+            return Poll::Ready(known);
         }
         let waker = context.waker();
-        match this.key {
+        match self.key {
             Some(key) => state.wakers[key] = Some(waker.clone()),
             None => {
-                this.key = Some(state.wakers.len());
+                self.key = Some(state.wakers.len());
                 state.wakers.push(Some(waker.clone()));
             }
         }
@@ -379,9 +419,9 @@ impl Future for Deliveries {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         while let Some(delivery) = this.batches.last_mut() {
-            match Pin::new(delivery).poll(context) {
+            match delivery.poll_for(context, BatchState::whole) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(_)) => drop(this.batches.pop()),
+                Poll::Ready(Ok(())) => drop(this.batches.pop()),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }

@@ -126,6 +126,68 @@ async fn a_flush_tells_of_failures_that_nobody_waited_for() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_too_large_goes_in_parts_and_every_record_has_its_offset() {
+    let peer = Peer::start().await;
+    let client = Client::connect(&peer.address()).await.unwrap();
+    let producer = client.producer(ProducerConfig { linger: Duration::from_millis(50), ..ProducerConfig::default() });
+    let topic = producer.topic(T).await.unwrap();
+    peer.script().batch_bytes_max = Some(400);
+    let mut deliveries = Vec::new();
+    for n in 0..20u8 {
+        deliveries.push(producer.send_to(topic, NewRecord::new(&[n; 100])).await.unwrap());
+    }
+    for (n, delivery) in deliveries.into_iter().enumerate() {
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(n as i64)));
+    }
+    let values: Vec<[u8; 100]> = (20..40u8).map(|n| [n; 100]).collect();
+    producer.send_all(topic, values.iter().map(|value| NewRecord::new(value))).await.unwrap().await.unwrap();
+    assert_eq!(peer.script().records(), 40);
+
+    // One record alone is too large: it fails, and nothing with it.
+    let small = producer.send_to(topic, NewRecord::new(b"small")).await.unwrap();
+    let large = producer.send_to(topic, NewRecord::new(&[0; 500])).await.unwrap();
+    let after = producer.send_to(topic, NewRecord::new(b"after")).await.unwrap();
+    assert_eq!(large.await.unwrap_err().code(), Some(tidelog_core::message::ErrorCode::MessageTooLarge));
+    assert_eq!(small.await.unwrap().offset, Some(Offset(40)));
+    assert_eq!(after.await.unwrap().offset, Some(Offset(41)));
+    producer.close().await.unwrap();
+
+    let mut consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign(T, 0, StartAt::Earliest);
+    let mut read = 0u8;
+    while read < 40 {
+        for record in consumer.next_batch().await.unwrap().records().unwrap() {
+            let value = record.unwrap().value.unwrap();
+            if read < 40 {
+                assert_eq!(value, [read; 100][..]);
+            }
+            read += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_hears_that_what_it_read_is_no_longer_in_the_log() {
+    let peer = Peer::start().await;
+    let client = Client::connect(&peer.address()).await.unwrap();
+    let producer = client.producer(quick());
+    for value in [b"a", b"b"] {
+        producer.send(T, NewRecord::new(value)).await.unwrap().await.unwrap();
+    }
+    let mut consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign(T, 0, StartAt::Earliest);
+    while consumer.position(T, 0) != Some(Offset(2)) {
+        consumer.next_batch().await.unwrap();
+    }
+    peer.script().cut(Offset(1));
+    let error = consumer.next_batch().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::Truncated, true));
+    assert_eq!(error.to_string(), "orders-0: the log was truncated to offset 1; reading goes on there");
+    producer.send(T, NewRecord::new(b"c")).await.unwrap().await.unwrap();
+    assert_eq!(consumer.next_batch().await.unwrap().from, Offset(1));
+}
+
+#[tokio::test]
 async fn without_acks_a_send_is_over_when_it_has_left() {
     let peer = Peer::start().await;
     let client = Client::connect(&peer.address()).await.unwrap();

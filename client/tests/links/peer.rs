@@ -48,6 +48,10 @@ pub(crate) struct Script {
     pub(crate) hold_produce: bool,
     /// Answers every produce request with this.
     pub(crate) refuse_produce: Option<ErrorCode>,
+    /// Refuses larger batches.
+    pub(crate) batch_bytes_max: Option<usize>,
+    /// Tells the next reader past this offset that its records are no longer in the log.
+    cut_to: Option<Offset>,
 }
 
 impl Script {
@@ -55,11 +59,15 @@ impl Script {
         self.log.last().map_or(0, |b| b.header().next_offset().0)
     }
 
+    /// Forgets everything from this offset on, which a batch begins at.
+    pub(crate) fn cut(&mut self, to: Offset) {
+        self.log.retain(|batch| batch.header().base_offset < to);
+        self.cut_to = Some(to);
+    }
+
     fn append(&mut self, batch: &Batch) -> Offset {
-        let (id, sequence) = (batch.header().producer_id, batch.header().base_sequence);
-        let same = |b: &&Batch| {
-            b.header().has_producer() && (b.header().producer_id, b.header().base_sequence) == (id, sequence)
-        };
+        let numbers = |b: &Batch| (b.header().producer_id, b.header().producer_epoch, b.header().base_sequence);
+        let same = |b: &&Batch| b.header().has_producer() && numbers(b) == numbers(batch);
         if let Some(kept) = self.log.iter().find(same) {
             return kept.header().base_offset;
         }
@@ -197,13 +205,18 @@ fn answer(script: &mut Script, message: ToNode) -> FromNode {
         }),
         Request::Produce(request) => {
             let refused = script.refuse_produce;
-            let partitions = request.partitions.into_iter().map(|p| ProducedPartition {
-                error: refused.unwrap_or(ErrorCode::None),
-                base_offset: if refused.is_some() { Offset::NONE } else { script.append(p.batch.as_ref().unwrap()) },
-                topic: p.topic,
-                partition: p.partition,
-                log_append_time: Timestamp::NONE,
-                log_start: Offset::ZERO,
+            let partitions = request.partitions.into_iter().map(|p| {
+                let batch = p.batch.unwrap();
+                let too_large = script.batch_bytes_max.is_some_and(|max| batch.size() > max);
+                let error = refused.or(too_large.then_some(ErrorCode::MessageTooLarge)).unwrap_or(ErrorCode::None);
+                ProducedPartition {
+                    error,
+                    base_offset: if error.is_none() { script.append(&batch) } else { Offset::NONE },
+                    topic: p.topic,
+                    partition: p.partition,
+                    log_append_time: Timestamp::NONE,
+                    log_start: Offset::ZERO,
+                }
             });
             Response::Produce(ProduceResponse { partitions: partitions.collect() })
         }
@@ -220,6 +233,8 @@ fn answer(script: &mut Script, message: ToNode) -> FromNode {
             Response::ListOffsets(ListOffsetsResponse { partitions: partitions.collect() })
         }
         Request::Fetch(request) => {
+            let reaches = |end: &Offset| request.partitions.iter().any(|p| p.offset > *end);
+            let cut = script.cut_to.take_if(|end| reaches(end));
             let partitions = request.partitions.into_iter().map(|p| FetchedPartition {
                 records: Records::Batches(
                     script.log.iter().filter(|b| b.header().next_offset() > p.offset).take(8).cloned().collect(),
@@ -230,7 +245,7 @@ fn answer(script: &mut Script, message: ToNode) -> FromNode {
                 high_watermark: Offset(script.records()),
                 last_stable_offset: Offset(script.records()),
                 log_start: Offset::ZERO,
-                diverging: None,
+                diverging: cut.map(|end| (LeaderEpoch(0), end)),
                 aborted: None,
                 preferred_read_replica: None,
             });

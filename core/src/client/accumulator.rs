@@ -9,6 +9,9 @@
 //! What keeps the order: a batch leaves only when every batch before it is on its way for the first time. After a
 //! failure only the head is sent again, alone, until it is through. An open batch whose linger is over stays open
 //! while nothing can leave: a producer that is held up makes larger batches, not more of them.
+//!
+//! A batch that is too large for its node is cut in two, and those again if need be. The parts keep the numbers that
+//! their records have, and the name under which the application knows them.
 
 use alloc::collections::VecDeque;
 
@@ -19,7 +22,7 @@ use super::{
 use crate::{
     ids::{ProducerEpoch, ProducerId, TopicId},
     message::ErrorCode,
-    record::{Batch, BatchBuilder, BatchOptions, Compression},
+    record::{Batch, BatchBuilder, BatchOptions, Compression, HEADER_BYTES},
     time::Instant,
 };
 
@@ -49,10 +52,15 @@ pub(crate) struct OpenBatch {
     pub(crate) lingered: bool,
 }
 
-/// A closed batch.
+/// A closed batch, or a part of one.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// Names it in here. That of a batch which is whole is its number.
+    pub(crate) id: u64,
+    /// The batch as the application knows it.
     pub(crate) number: u64,
+    /// The index of its first record in that batch.
+    pub(crate) first: u32,
     pub(crate) records: u32,
     /// What it counts for in the producer's memory.
     pub(crate) charge: usize,
@@ -102,7 +110,9 @@ impl PartitionQueue {
         let Some(open) = self.open.take() else { return };
         self.size_hint = open.builder.bytes().next_power_of_two();
         self.pending.push_back(Pending {
+            id: open.number,
             number: open.number,
+            first: 0,
             records: u32::try_from(open.builder.len()).expect("a batch's records fit 31 bits"),
             charge: open.builder.bytes(),
             opened: open.opened,
@@ -182,8 +192,45 @@ impl PartitionQueue {
         }
     }
 
-    pub(crate) fn position(&self, number: u64) -> Option<usize> {
-        self.pending.iter().position(|p| p.number == number)
+    pub(crate) fn position(&self, id: u64) -> Option<usize> {
+        self.pending.iter().position(|p| p.id == id)
+    }
+
+    /// Is any part of this batch not delivered?
+    pub(crate) fn has_more_of(&self, number: u64) -> bool {
+        self.pending.iter().any(|p| p.number == number)
+    }
+
+    /// Cuts the batch at `at`, which no node can have taken, in two of about the same size; the second part is named
+    /// `id`. False for one that cannot be cut.
+    pub(crate) fn split(&mut self, at: usize, id: u64) -> bool {
+        let pending = &self.pending[at];
+        let Body::Built(batch) = &pending.body else { return false };
+        if pending.records < 2 || pending.maybe_applied || pending.call.is_some() {
+            return false;
+        }
+        let Some((front, back)) = halves(batch) else { return false };
+        let in_front = front.header().records_count.unsigned_abs();
+        let whole = &mut self.pending[at];
+        let part = Pending {
+            id,
+            number: whole.number,
+            first: whole.first + in_front,
+            records: whole.records - in_front,
+            charge: whole.charge - whole.charge / 2,
+            opened: whole.opened,
+            body: Body::Built(back),
+            sequenced: whole.sequenced,
+            call: None,
+            attempts: whole.attempts,
+            maybe_applied: false,
+            last_error: whole.last_error,
+        };
+        whole.records = in_front;
+        whole.charge /= 2;
+        whole.body = Body::Built(front);
+        self.pending.insert(at + 1, part);
+        true
     }
 
     /// Takes a batch out for good because it failed, and leaves the sequence so that the others can go on.
@@ -218,6 +265,35 @@ impl PartitionQueue {
         self.pending = kept;
         Some(failed)
     }
+}
+
+/// The first and the last records of a batch, about as many bytes each; `None` when it does not open.
+fn halves(batch: &Batch) -> Option<(Batch, Batch)> {
+    let header = batch.header();
+    let open = batch.open().ok()?;
+    let middle = open.plain_bytes() / 2;
+    let mut parts = [BatchBuilder::with_capacity(middle), BatchBuilder::with_capacity(middle)];
+    let last = header.records_count - 1;
+    for (index, record) in (0..).zip(open.iter()) {
+        let record = record.ok()?;
+        // Neither part is left without a record.
+        let is_front = index < last && (index == 0 || parts[0].bytes() < HEADER_BYTES + middle) && parts[1].is_empty();
+        let part = &mut parts[usize::from(!is_front)];
+        part.append(part.next_delta(), record.timestamp, record.key, record.value, record.headers);
+    }
+    let records = i32::try_from(parts[0].len()).expect("fewer than the whole has");
+    let build = |builder: BatchBuilder, skipped: i32| {
+        let sequence = (header.base_sequence >= 0).then(|| {
+            (header.base_sequence.cast_unsigned().wrapping_add(skipped.cast_unsigned()) & 0x7fff_ffff).cast_signed()
+        });
+        builder.build(&BatchOptions {
+            compression: header.compression().unwrap_or(Compression::None),
+            producer: sequence.map(|sequence| (header.producer_id, header.producer_epoch, sequence)),
+            ..BatchOptions::default()
+        })
+    };
+    let [front, back] = parts;
+    Some((build(front, 0), build(back, records)))
 }
 
 /// The same records under other numbers.

@@ -48,24 +48,29 @@ pub struct TopicHandle(u32);
 /// What a producer tells the application.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProducerEvent {
-    /// A batch's final outcome. Every batch gets one.
+    /// A batch's final outcome. Every batch gets one; one that was too large for its node and went in parts gets one
+    /// for each part.
     Delivered(Delivery),
     /// Something that an append was refused for may be over.
     Wake,
 }
 
-/// What became of one batch.
+/// What became of one batch, or of a part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// The batch.
     pub batch: u64,
-    /// How many records it has.
+    /// The index of the first record that this is about; more than 0 in a part of a batch.
+    pub first: u32,
+    /// How many records this is about.
     pub records: u32,
+    /// Is the outcome of other records of the batch still to come?
+    pub has_more: bool,
     /// Its topic.
     pub topic: TopicHandle,
     /// Its partition.
     pub partition: PartitionId,
-    /// The offset of the first record, the others follow it; [`Offset::NONE`] when the node did not say, which it
+    /// The offset of the first of these records, the others follow it; [`Offset::NONE`] when the node did not say, which it
     /// does not with `acks=0` and for a duplicate that it no longer remembers.
     pub outcome: Result<Offset, ProduceError>,
 }

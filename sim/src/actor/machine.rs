@@ -135,8 +135,12 @@ impl MachineProducer {
                 MachineOrder::Abandon(call) => scene.orders.push(Order::Abandon(call.0 | MACHINE)),
                 MachineOrder::Event(ProducerEvent::Wake) => {}
                 MachineOrder::Event(ProducerEvent::Delivered(delivery)) => {
-                    let values = self.batches.remove(&delivery.batch).unwrap_or_default();
-                    for (index, value) in values.into_iter().enumerate() {
+                    let values = match delivery.has_more {
+                        true => self.batches.get(&delivery.batch).cloned(),
+                        false => self.batches.remove(&delivery.batch),
+                    };
+                    let values = values.unwrap_or_default().into_iter().skip(delivery.first as usize);
+                    for (index, value) in values.take(delivery.records as usize).enumerate() {
                         match delivery.outcome {
                             Ok(base) => {
                                 let offset = (base >= Offset::ZERO).then(|| base.forward(index as i64));

@@ -110,14 +110,14 @@ impl Producer {
         }
         let failure = match reply {
             Reply::Answered(Response::Produce(response)) if response.partitions.len() == batches.len() => {
-                for (&(ix, number), produced) in batches.iter().zip(response.partitions) {
-                    self.on_produced(now, ix, number, &produced);
+                for (&(ix, id), produced) in batches.iter().zip(response.partitions) {
+                    self.on_produced(now, ix, id, &produced);
                 }
                 None
             }
             Reply::Sent => {
-                for &(ix, number) in batches {
-                    self.on_delivered(ix, number, Offset::NONE);
+                for &(ix, id) in batches {
+                    self.on_delivered(ix, id, Offset::NONE);
                 }
                 None
             }
@@ -127,8 +127,8 @@ impl Producer {
             Reply::Refused(code) => Some(Failure::Refused(code)),
         };
         if let Some(failure) = failure {
-            for &(ix, number) in batches {
-                self.on_failed(now, ix, number, failure);
+            for &(ix, id) in batches {
+                self.on_failed(now, ix, id, failure);
             }
         }
         for partition in batches.iter().map(|&(ix, _)| ix) {
@@ -139,29 +139,29 @@ impl Producer {
         }
     }
 
-    fn on_produced(&mut self, now: Instant, ix: PartitionIx, number: u64, produced: &ProducedPartition) {
+    fn on_produced(&mut self, now: Instant, ix: PartitionIx, id: u64, produced: &ProducedPartition) {
         match produced.error {
-            ErrorCode::None => self.on_delivered(ix, number, produced.base_offset),
+            ErrorCode::None => self.on_delivered(ix, id, produced.base_offset),
             // It is in the log, the node no longer knows where.
-            ErrorCode::DuplicateSequenceNumber => self.on_delivered(ix, number, Offset::NONE),
-            code => self.on_failed(now, ix, number, Failure::Refused(code)),
+            ErrorCode::DuplicateSequenceNumber => self.on_delivered(ix, id, Offset::NONE),
+            code => self.on_failed(now, ix, id, Failure::Refused(code)),
         }
     }
 
-    fn on_delivered(&mut self, ix: PartitionIx, number: u64, base_offset: Offset) {
+    fn on_delivered(&mut self, ix: PartitionIx, id: u64, base_offset: Offset) {
         let queue = &mut self.partitions[ix.0 as usize].queue;
         // One that expired meanwhile was reported already.
-        let Some(at) = queue.position(number) else { return };
+        let Some(at) = queue.position(id) else { return };
         queue.failures = 0;
         queue.sequences.acknowledged();
         let pending = queue.pending.remove(at).expect("found there");
         self.deliver(ix, &pending, Ok(base_offset));
     }
 
-    fn on_failed(&mut self, now: Instant, ix: PartitionIx, number: u64, failure: Failure) {
+    fn on_failed(&mut self, now: Instant, ix: PartitionIx, id: u64, failure: Failure) {
         let idempotent = self.config.idempotence;
         let queue = &mut self.partitions[ix.0 as usize].queue;
-        let Some(at) = queue.position(number) else { return };
+        let Some(at) = queue.position(id) else { return };
         let pending = &mut queue.pending[at];
         pending.call = None;
         pending.maybe_applied |= failure.may_have_applied();
@@ -188,8 +188,13 @@ impl Producer {
                 }
                 true
             }
+            // Two smaller ones may do, and what is smaller need not wait.
+            Failure::Refused(ErrorCode::MessageTooLarge) if queue.split(at, self.batches) => {
+                self.batches += 1;
+                false
+            }
             Failure::Refused(code) if !code.is_retriable() => {
-                let may_have_applied = pending.maybe_applied;
+                let may_have_applied = queue.pending[at].maybe_applied;
                 let pending = queue.fail(at);
                 let error = ProduceError { kind: ProduceErrorKind::Rejected(code), may_have_applied };
                 self.deliver(ix, &pending, Err(error));
@@ -224,13 +229,20 @@ impl Producer {
         if queue.wants_to_send() {
             self.sendable.insert(ix);
         }
-        for pending in failed {
+        for (at, pending) in failed.iter().enumerate() {
             let error = ProduceError { kind: ProduceErrorKind::Unresolved, may_have_applied: true };
-            self.deliver(ix, &pending, Err(error));
+            let has_more = failed.iter().skip(at + 1).any(|other| other.number == pending.number);
+            self.report(ix, pending, Err(error), has_more);
         }
     }
 
     pub(super) fn deliver(&mut self, ix: PartitionIx, pending: &Pending, outcome: Result<Offset, ProduceError>) {
+        self.report(ix, pending, outcome, false);
+    }
+
+    /// Tells the application what became of a batch that has left its queue; `has_more` of the same batch may be about to
+    /// be told besides what is left there.
+    fn report(&mut self, ix: PartitionIx, pending: &Pending, outcome: Result<Offset, ProduceError>, has_more: bool) {
         assert!(self.buffered >= pending.charge, "what leaves the memory was in it");
         self.buffered -= pending.charge;
         let partition = &self.partitions[ix.0 as usize];
@@ -240,7 +252,9 @@ impl Producer {
         }
         self.orders.push_back(Order::Event(ProducerEvent::Delivered(Delivery {
             batch: pending.number,
+            first: pending.first,
             records: pending.records,
+            has_more: has_more || partition.queue.has_more_of(pending.number),
             topic: partition.topic,
             partition: partition.number,
             outcome,

@@ -82,12 +82,12 @@ impl Producer {
                 partitions: request.partitions,
             };
             let purpose = Purpose::Produce { node: request.node, batches: request.batches };
-            let id = self.call(now, Target::Node(request.node), Request::Produce(produce), purpose);
-            for (ix, number) in batches {
+            let call = self.call(now, Target::Node(request.node), Request::Produce(produce), purpose);
+            for (ix, id) in batches {
                 let queue = &mut self.partitions[ix.0 as usize].queue;
-                let at = queue.position(number).expect("it was taken from there");
+                let at = queue.position(id).expect("it was taken from there");
                 let pending = &mut queue.pending[at];
-                pending.call = Some(id);
+                pending.call = Some(call);
                 pending.attempts += 1;
             }
         }
@@ -125,7 +125,7 @@ impl Producer {
         });
         let request = &mut outgoing[place];
         request.bytes += batch.size();
-        request.batches.push((ix, queue.pending[at].number));
+        request.batches.push((ix, queue.pending[at].id));
         request.partitions.push(ProducePartition {
             topic: TopicRef::Id(queue.topic_id),
             partition: partition.number,

@@ -6,7 +6,7 @@ use crate::{
     },
     ids::{ProducerEpoch, ProducerId, TopicId},
     message::{InitProducerIdResponse, ProduceResponse, ProducedPartition, Request, Response, TopicRef},
-    record::Batch,
+    record::{Batch, Compression},
     time::Timestamp,
 };
 use alloc::vec;
@@ -423,4 +423,94 @@ fn an_aborted_producer_reports_every_batch_once() {
     world.answer(&sent[0].0, ErrorCode::None, 1);
     assert!(world.deliveries().is_empty());
     assert_eq!(world.append(b"late"), Err(AppendError::Closed));
+}
+
+/// Which records of which batch it is about, (batch, first, records, has more), and their offset.
+type Part = ((u64, u32, u32, bool), Option<i64>);
+
+/// What became of parts.
+fn parts(world: &mut World) -> Vec<Part> {
+    let events = core::mem::take(&mut world.events);
+    let parts = events.into_iter().filter_map(|event| match event {
+        ProducerEvent::Delivered(d) => Some(((d.batch, d.first, d.records, d.has_more), d.outcome.ok().map(|o| o.0))),
+        ProducerEvent::Wake => None,
+    });
+    parts.collect()
+}
+
+#[test]
+fn a_batch_that_is_too_large_goes_in_halves_under_the_same_numbers() {
+    for compression in [Compression::None, Compression::Zstd] {
+        let mut world = World::ready(ProducerConfig { compression, ..ProducerConfig::default() });
+        for value in 0..5u8 {
+            world.append(&[value; 50]).expect("there is room");
+        }
+        world.producer.flush(world.now);
+        world.poll();
+        world.serve_identity(7);
+        let (call, whole) = world.produce();
+        assert_eq!((whole.header().records_count, numbers(&whole)), (5, (7, 0, 0)));
+        world.answer(&call, ErrorCode::MessageTooLarge, -1);
+        let (call, front) = world.produce();
+        assert_eq!((front.header().records_count, numbers(&front)), (3, (7, 0, 0)));
+        assert_eq!(front.header().compression(), Some(compression));
+        assert_eq!(world.produce_calls(), 0, "one after the other");
+        world.answer(&call, ErrorCode::MessageTooLarge, -1);
+        let (call, front) = world.produce();
+        assert_eq!((front.header().records_count, numbers(&front)), (2, (7, 0, 0)));
+        world.answer(&call, ErrorCode::None, 10);
+        assert_eq!(parts(&mut world), [((0, 0, 2, true), Some(10))]);
+        let (call, middle) = world.produce();
+        assert_eq!((middle.header().records_count, numbers(&middle)), (1, (7, 0, 2)));
+        world.answer(&call, ErrorCode::None, 20);
+        let (call, back) = world.produce();
+        assert_eq!((back.header().records_count, numbers(&back)), (2, (7, 0, 3)));
+        let values = back.open().expect("sound");
+        let values: Vec<u8> = values.iter().map(|r| r.expect("whole").value.expect("a value")[0]).collect();
+        assert_eq!(values, [3, 4]);
+        world.answer(&call, ErrorCode::None, 30);
+        assert_eq!(parts(&mut world), [((0, 2, 1, true), Some(20)), ((0, 3, 2, false), Some(30))]);
+        assert!(world.producer.is_idle(), "nothing is left in its memory");
+    }
+}
+
+#[test]
+fn a_record_that_is_too_large_alone_fails_alone() {
+    let mut world = World::ready(ProducerConfig::default());
+    for _ in 0..2 {
+        world.append(b"value").expect("there is room");
+    }
+    world.producer.flush(world.now);
+    world.poll();
+    world.serve_identity(7);
+    let (call, _) = world.produce();
+    world.answer(&call, ErrorCode::MessageTooLarge, -1);
+    let (call, _) = world.produce();
+    world.answer(&call, ErrorCode::MessageTooLarge, -1);
+    assert_eq!(parts(&mut world), [((0, 0, 1, true), None)]);
+    let (call, rest) = world.produce();
+    assert_eq!(numbers(&rest), (7, 1, 0), "its numbers are missing, so the other begins an epoch");
+    world.answer(&call, ErrorCode::None, 4);
+    assert_eq!(parts(&mut world), [((0, 1, 1, false), Some(4))]);
+    assert!(world.producer.is_idle());
+}
+
+#[test]
+fn what_may_be_in_the_log_whole_is_not_sent_in_parts() {
+    let mut world = World::ready(ProducerConfig::default());
+    for _ in 0..2 {
+        world.append(b"value").expect("there is room");
+    }
+    world.producer.flush(world.now);
+    world.poll();
+    world.serve_identity(7);
+    let (call, _) = world.produce();
+    world.reply(&call, Reply::Lost);
+    world.serve_metadata(&[(1, 0)]);
+    world.pass(ms(200));
+    let (call, _) = world.produce();
+    world.answer(&call, ErrorCode::MessageTooLarge, -1);
+    let delivered = world.deliveries();
+    let error = delivered[0].1.expect_err("it failed");
+    assert_eq!((error.kind, error.may_have_applied), (ProduceErrorKind::Rejected(ErrorCode::MessageTooLarge), true));
 }
