@@ -28,9 +28,9 @@ lint:
 unit:
 	$(CARGO) test --quiet --workspace
 
-# The binary that the tests run: release speed with every check on.
+# The binary that the tests run, and the client's examples: release speed with every check on.
 binary:
-	$(CARGO) build --quiet --profile sim -p tidelog-server
+	$(CARGO) build --quiet --profile sim -p tidelog-server -p tidelog-client --bins --examples
 
 # A short sweep of the simulator.
 smoke: binary
