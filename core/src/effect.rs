@@ -49,7 +49,8 @@ pub enum Effect {
     },
     /// Recovery is over: clients can be served.
     Ready,
-    /// A log could not be opened; its partition is offline, the others are not touched. For logs and metrics.
+    /// A log could not be opened, or can be used no further; its partition is offline, the others are not touched. For
+    /// logs and metrics.
     LogFailed {
         /// Its folder.
         dir: String,

@@ -103,6 +103,8 @@ pub const PRODUCER_BATCHES_MAX: usize = 5;
 pub const DECISION_PARTITIONS_MAX: usize = 2_000;
 /// A broker that stops waits this long for others to take over what it leads (`controlled.shutdown`).
 pub const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+/// Producers that a partition does not know and whose refused batch it remembers.
+pub const REFUSED_PRODUCERS_MAX: usize = 1 << 10;
 /// Producer ids in one block of the controller's (`AllocateProducerIds`).
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 

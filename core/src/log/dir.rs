@@ -39,6 +39,11 @@ const CHECKPOINT_LOGS_MAX: usize = 32;
 /// Files of closed logs that are gathered before they are synced: many share the waits, and each is held open.
 const CLOSING_FILES_MAX: usize = 2048;
 
+/// The checkpoint files, in the order in which they are written. Log starts first: a recovery point must not miss what a
+/// raised log start has given up.
+const CHECKPOINTS: [&str; 4] =
+    [names::LOG_STARTS, names::RECOVERY_POINTS, names::HIGH_WATERMARKS, names::CLEANER_POINTS];
+
 /// All logs of one data directory.
 pub struct LogDir<D: Disk> {
     disk: D,
@@ -55,6 +60,8 @@ pub struct LogDir<D: Disk> {
     cleanings: BTreeMap<LogId, Cleaning<D>>,
     /// Where the search for logs to vouch for goes on.
     checkpoint_next: LogId,
+    /// Do we know of every log whose start was ever moved?
+    has_checkpoint: bool,
     /// What the checkpoint files say, so that they are only written when that changes.
     written: [OffsetCheckpoint; 4],
     /// What logs that were closed have yet to have synced, and their recovery points, log starts and high watermarks.
@@ -199,11 +206,15 @@ impl<D: Disk> LogDir<D> {
         for folder in files.iter().filter(|file| file.ends_with(names::DELETE_DIR)) {
             disk.remove_dir(folder)?;
         }
+        let log_starts = load(&disk, names::LOG_STARTS)?;
+        // Where there is not one of them, none was ever written, and no log start ever moved.
+        let is_file = |name: &String| CHECKPOINTS.contains(&name.as_str());
+        let has_checkpoint = log_starts.is_some() || !files.iter().any(is_file);
         let written = [
-            load(&disk, names::LOG_STARTS)?,
-            load(&disk, names::RECOVERY_POINTS)?,
-            load(&disk, names::HIGH_WATERMARKS)?,
-            load(&disk, names::CLEANER_POINTS)?,
+            log_starts.unwrap_or_default(),
+            load(&disk, names::RECOVERY_POINTS)?.unwrap_or_default(),
+            load(&disk, names::HIGH_WATERMARKS)?.unwrap_or_default(),
+            load(&disk, names::CLEANER_POINTS)?.unwrap_or_default(),
         ];
         let [log_starts, recovery_points, high_watermarks, cleaner_points] = written.clone();
         let state = DirState { identity: identity.clone(), clean, vote };
@@ -218,6 +229,7 @@ impl<D: Disk> LogDir<D> {
             cleaner_points,
             cleanings: BTreeMap::new(),
             checkpoint_next: LogId(0),
+            has_checkpoint,
             written,
             closing: Settlement::new(),
             closing_points: Vec::new(),
@@ -239,7 +251,8 @@ impl<D: Disk> LogDir<D> {
             return Step::Done(Err(LogError::Offline(error.clone())));
         }
         if let Job::Append { batches, sync, wall } = order {
-            return match self.append(log, &batches, wall) {
+            let result = self.append(log, &batches, wall);
+            return match self.set_aside(log, result) {
                 Ok(outcome) if sync => Step::Sync(outcome),
                 result => self.done(result),
             };
@@ -257,7 +270,9 @@ impl<D: Disk> LogDir<D> {
                 Err(error) => self.done(Err(error)),
             };
         }
+        let cuts = matches!(order, Job::Truncate { .. } | Job::RaiseLogStart { .. });
         let result = self.run(log, order);
+        let result = if cuts { self.set_aside(log, result) } else { result };
         self.done(result)
     }
 
@@ -346,7 +361,7 @@ impl<D: Disk> LogDir<D> {
             return Err(LogError::Offline(error));
         }
         self.settle_closing()?;
-        self.note_points();
+        self.note_points()?;
         self.write_checkpoints()?;
         let mut clean = true;
         for folder in self.disk.list("")?.iter().filter(|folder| names::parse_partition(folder).is_some()) {
@@ -377,7 +392,22 @@ impl<D: Disk> LogDir<D> {
         if matches!(error, LogError::Corrupt { .. }) {
             self.logs.insert(log, Slot::Failed(error.clone()));
         }
-        self.done(Err(error))
+        let result = self.set_aside(log, Err(error));
+        self.done(result)
+    }
+
+    /// A job that cannot read what it needs in order to change a log leaves that log as nobody knows it: it is not used
+    /// any more, and the others are. Without the metadata log there is nothing to use them for.
+    fn set_aside<T>(&mut self, log: LogId, result: Result<T, LogError>) -> Result<T, LogError> {
+        match result {
+            Err(LogError::Unreadable(error)) if log == LogId::METADATA => Err(LogError::Offline(error)),
+            Err(error @ LogError::Unreadable(_)) => {
+                self.cleanings.remove(&log);
+                self.logs.insert(log, Slot::Failed(error.clone()));
+                Err(error)
+            }
+            result => result,
+        }
     }
 
     fn log(&mut self, log: LogId) -> Result<&mut Log<D>, LogError> {
@@ -442,7 +472,9 @@ impl<D: Disk> LogDir<D> {
             }
             Job::Retain { high_watermark, wall } => self.retain(log, high_watermark, wall),
             Job::Configure { config } => {
-                self.log(log)?.config = config;
+                let open = self.log(log)?;
+                open.sparse |= config.cleanup.compact;
+                open.config = config;
                 Ok(JobOutcome::Done)
             }
             Job::StartEpoch { epoch, start } => {
@@ -503,7 +535,7 @@ impl<D: Disk> LogDir<D> {
         if open.config.cleanup.compact && open.segments.len() > 1 && open.wants_checkpoint() {
             // Only what a checkpoint vouches for is cleaned, and the core need not know when there was one.
             open.vouch()?;
-            self.note_points();
+            self.note_points()?;
             self.write_checkpoints()?;
         }
         self.begin_round(log, bound, wall)
@@ -573,19 +605,34 @@ impl<D: Disk> LogDir<D> {
         if mutant!(X20) {
             owner = owner.map(|_| topic_id);
         }
-        if let Some(owner) = owner.filter(|&owner| owner != topic_id) {
+        // Whose folder it is was never made durable, and so was none of the data in it; it may be an earlier topic's.
+        let vouched = |points: &OffsetCheckpoint| points.0.get(&at.dir).copied().unwrap_or(Offset::ZERO);
+        let is_vouched = vouched(&self.recovery_points) > vouched(&self.log_starts);
+        let nobodys = owner.is_none()
+            && !is_vouched
+            && match &names {
+                Some(names) => holds_bytes(&self.disk, &at.dir, names)?,
+                None => false,
+            };
+        let stray = nobodys || owner.is_some_and(|owner| owner != topic_id);
+        if stray {
             self.forget(&at.dir)?;
-            let aside = names::doomed_dir(&at.dir, owner, names::STRAY_DIR);
+            let aside = names::doomed_dir(&at.dir, owner.unwrap_or(TopicId([0; 16])), names::STRAY_DIR);
+            if nobodys && !list(&self.disk, &aside)?.is_empty() {
+                self.disk.remove_dir(&aside)?;
+            }
             self.disk.rename(&at.dir, &aside)?;
             self.disk.sync_dir("").map_err(LogError::Offline)?;
         }
-        if owner.is_some_and(|owner| owner != topic_id) {
+        if stray {
             (names, owner) = (None, None);
         }
         let points = Points {
             recovery: self.recovery_points.0.get(&at.dir).copied(),
             log_start: self.log_starts.0.get(&at.dir).copied(),
             high_watermark: self.high_watermarks.0.get(&at.dir).copied(),
+            checkpointed: self.has_checkpoint,
+            cleaned: self.cleaner_points.0.contains_key(&at.dir),
             clean: self.closed.remove(&at.dir) || (self.clean && !self.touched.contains(&at.dir)),
         };
         if names.is_none() {
@@ -617,7 +664,7 @@ impl<D: Disk> LogDir<D> {
         let [log_starts, recovery_points, _, cleaner_points] = &self.written;
         let above = |checkpoint: &OffsetCheckpoint| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
         if above(recovery_points) || above(log_starts) || above(cleaner_points) {
-            self.note_points();
+            self.note_points()?;
             self.write_checkpoints()?;
         }
         Ok(())
@@ -630,7 +677,7 @@ impl<D: Disk> LogDir<D> {
         let log_start = open.log_start;
         let dir = open.at.dir.clone();
         if self.written[0].0.get(&dir).copied().unwrap_or(Offset::ZERO) < log_start {
-            self.note_points();
+            self.note_points()?;
             self.write_checkpoints()?;
         }
         Ok(())
@@ -645,12 +692,17 @@ impl<D: Disk> LogDir<D> {
                 let end = open.end;
                 open.roll(end, wall)?;
             }
-            // The log start moves, durably, before any file goes.
+            // The log start moves, durably, before any file goes; where the disk is full, it does not move at all.
             let first = open.segments[count].base;
+            let before = (open.log_start, open.epochs.clone());
             open.raise_log_start(first)?;
-            self.note_points();
-            self.write_checkpoints()?;
-            self.log(log)?.drop_oldest(count, wall)?;
+            let written = self.note_points().and_then(|()| self.write_checkpoints());
+            let open = self.log(log)?;
+            if written.is_err() {
+                (open.log_start, open.epochs) = before;
+            }
+            written?;
+            open.drop_oldest(count, wall)?;
         }
         let open = self.log(log)?;
         open.remove_doomed(wall)?;
@@ -692,7 +744,7 @@ impl<D: Disk> LogDir<D> {
         let has_more = due.len() == CHECKPOINT_LOGS_MAX;
         self.checkpoint_next = due.last().filter(|_| has_more).map_or(LogId(0), |last| LogId(last.0 + 1));
         if !has_more {
-            self.note_points();
+            self.note_points()?;
             self.write_checkpoints()?;
         }
         Ok(has_more)
@@ -707,11 +759,16 @@ impl<D: Disk> LogDir<D> {
         let mut ready = Vec::with_capacity(logs.len());
         let mut prepared = Ok(());
         for &id in logs {
-            prepared = self.log(id).and_then(|open| open.prepare_to_vouch(&mut settlement));
-            if prepared.is_err() {
-                break;
+            let result = self.log(id).and_then(|open| open.prepare_to_vouch(&mut settlement));
+            match self.set_aside(id, result) {
+                Ok(()) => ready.push(id),
+                // The others have their turn; whoever uses this one next is told.
+                Err(LogError::Unreadable(_)) => {}
+                Err(error) => {
+                    prepared = Err(error);
+                    break;
+                }
             }
-            ready.push(id);
         }
         settlement.settle(&self.disk)?;
         for id in ready {
@@ -721,20 +778,20 @@ impl<D: Disk> LogDir<D> {
     }
 
     /// Takes the points of the open logs over into the checkpoints.
-    fn note_points(&mut self) {
-        for slot in self.logs.values() {
+    fn note_points(&mut self) -> Result<(), LogError> {
+        for slot in self.logs.values_mut() {
             let Slot::Open(open) = slot else { continue };
+            open.secure_start()?;
             set(&mut self.recovery_points, &open.at.dir, open.recovery_point);
             set(&mut self.log_starts, &open.at.dir, open.log_start);
             set(&mut self.high_watermarks, &open.at.dir, open.high_watermark);
         }
+        Ok(())
     }
 
     fn write_checkpoints(&mut self) -> Result<(), LogError> {
-        // Log starts first: a recovery point must not miss what a raised log start has given up.
-        let files = [names::LOG_STARTS, names::RECOVERY_POINTS, names::HIGH_WATERMARKS, names::CLEANER_POINTS];
         let now = [&self.log_starts, &self.recovery_points, &self.high_watermarks, &self.cleaner_points];
-        for ((file, now), written) in files.into_iter().zip(now).zip(&mut self.written) {
+        for ((file, now), written) in CHECKPOINTS.into_iter().zip(now).zip(&mut self.written) {
             if now != written {
                 checkpoint::replace(&self.disk, "", file, now.to_text().as_bytes())?;
                 written.clone_from(now);
@@ -768,9 +825,9 @@ fn trimmed<D: Disk>(open: &Log<D>) -> JobOutcome {
 }
 
 /// A checkpoint file. One that cannot be read says nothing: every log is then scanned from its start.
-fn load<D: Disk>(disk: &D, file: &str) -> Result<OffsetCheckpoint, DirError> {
+fn load<D: Disk>(disk: &D, file: &str) -> Result<Option<OffsetCheckpoint>, DirError> {
     let text = checkpoint::read(disk, file)?;
-    Ok(text.and_then(|text| OffsetCheckpoint::parse(&text).ok()).unwrap_or_default())
+    Ok(text.and_then(|text| OffsetCheckpoint::parse(&text).ok()))
 }
 
 /// What is in a folder; nothing if it is not there. `lost+found` is the file system's own.
@@ -789,6 +846,17 @@ fn list<D: Disk>(disk: &D, path: &str) -> Result<Vec<String>, DiskError> {
 fn holds_log<D: Disk>(disk: &D, folder: &str) -> Result<bool, DiskError> {
     let is_log = |name: &String| names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
     Ok(disk.list(folder)?.iter().any(is_log))
+}
+
+/// Is there a byte in any segment in the folder?
+fn holds_bytes<D: Disk>(disk: &D, folder: &str, files: &[String]) -> Result<bool, DiskError> {
+    for name in files {
+        let is_log = names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
+        if is_log && disk.len(&disk.open(&names::inside(folder, name), super::OpenMode::Existing)?)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn corrupt(file: &str, reason: &str) -> DirError {

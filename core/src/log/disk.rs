@@ -79,7 +79,14 @@ pub enum DiskError {
     /// No more file handles (EMFILE, ENFILE).
     #[error("too many open files")]
     TooManyFiles,
-    /// Anything else: EIO, a disk remounted read-only, a permission taken away. The directory is done for.
+    /// What is there cannot be read: a bad sector. It harms only who needs those bytes; what is written is as safe as
+    /// before.
+    #[error("read: {reason}")]
+    Unreadable {
+        /// What the system says.
+        reason: String,
+    },
+    /// Anything else: EIO of a write or sync, a disk remounted read-only, a permission taken away. The directory is done for.
     #[error("{operation}: {reason}")]
     Io {
         /// What was tried: `write`, `sync`.

@@ -206,7 +206,8 @@ pub struct RecoveryReport {
     pub scanned_bytes: u64,
     /// Bytes of a torn tail cut off.
     pub truncated_bytes: u64,
-    /// Bytes cut off although whole batches followed: lost pages. They are kept beside the log, in `.torn` files.
+    /// Bytes cut off, by this recovery or an earlier one, although whole batches followed: lost pages. They are kept beside
+    /// the log, in `.torn` files.
     pub kept_bytes: u64,
     /// Indexes rebuilt.
     pub rebuilt_indexes: u32,
@@ -232,6 +233,10 @@ pub enum LogError {
         /// What is wrong there.
         reason: String,
     },
+    /// The disk could not read what a job needs of this log. Readers may try again; a log that cannot be opened or
+    /// appended to for that reason is offline. The others are not touched.
+    #[error("the log cannot be read: {0}")]
+    Unreadable(DiskError),
     /// An earlier append of the same log failed, so this one's offsets no longer fit.
     #[error("an earlier append to the log failed")]
     OutOfOrder,
@@ -247,4 +252,11 @@ pub enum LogError {
     /// The directory failed, in this job or an earlier one, and takes no more (KIP-112).
     #[error("the log directory is offline: {0}")]
     Offline(DiskError),
+}
+
+impl LogError {
+    /// Can the log take no more, once a job that changes it has failed so?
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Unreadable(_) | Self::Offline(_))
+    }
 }

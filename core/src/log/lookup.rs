@@ -52,6 +52,12 @@ impl<D: Disk> Log<D> {
             if let Some(bytes) = read {
                 return Ok(bytes);
             }
+            // A file that has lost its end must not look like a gap that readers may pass over.
+            if let Some(next) = self.segments.get(index + 1).filter(|next| !self.sparse && from < next.base) {
+                let reason = alloc::format!("the file ends before offset {from}, the next begins at {}", next.base);
+                let segment = &self.segments[index];
+                return Err(corrupt_at(&self.at.segment(segment.base, names::LOG), segment.size, &reason));
+            }
         }
         Ok(Bytes::new())
     }

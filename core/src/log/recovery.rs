@@ -43,6 +43,8 @@ use crate::{
 
 /// Bytes scanned in one step, between which other logs get their turn.
 const STEP_BYTES: u64 = 8 << 20;
+/// Ending of the files that keep what was cut off.
+const TORN: &str = ".torn";
 /// What a disk writes as a whole, at least.
 const SECTOR: u64 = 512;
 
@@ -54,6 +56,10 @@ pub(crate) struct Points {
     pub(crate) high_watermark: Option<Offset>,
     /// Was the last stop clean?
     pub(crate) clean: bool,
+    /// Is every log known whose start was ever moved? Then one without a log start has never had it moved.
+    pub(crate) checkpointed: bool,
+    /// Was it ever cleaned, so that offsets may be missing?
+    pub(crate) cleaned: bool,
 }
 
 impl Points {
@@ -120,18 +126,26 @@ impl<D: Disk> Opening<D> {
             names = at.disk.list(&at.dir)?;
         }
         let mut log = Log::empty(at, topic_id, config);
+        log.sparse |= points.cleaned;
+        // A killed process may have written it and never synced it: it is durable with the first data, or there is data of
+        // nobody's.
+        log.owner_dirty = !found.owned || !points.clean && points.promised() == Offset::ZERO;
         if !found.owned {
             write_owner(&log.at, topic_id)?;
-            log.owner_dirty = true;
             log.names_dirty = true;
             log.root_dirty = true;
         }
         let mut bases = Vec::new();
+        let mut kept_bytes = 0;
         for name in names {
             let path = log.at.inside(&name);
             match names::parse_segment(&name) {
                 Some((base, names::LOG)) => bases.push(base),
                 Some((offset, names::SNAPSHOT)) => log.snapshots.push(offset),
+                // A recovery that did not live to report it, or an earlier one.
+                _ if name.ends_with(TORN) => {
+                    kept_bytes += log.at.disk.len(&log.at.disk.open(&path, super::OpenMode::Existing)?)?;
+                }
                 _ if name.ends_with(names::DELETED) || name.ends_with(names::TMP) => log.at.remove(&path)?,
                 _ => {}
             }
@@ -150,7 +164,7 @@ impl<D: Disk> Opening<D> {
         let recovery_point = points.promised();
         // The names of the first segments never reached the disk, that of a later one did.
         let hole = !points.clean
-            && points.recovery.is_some()
+            && points.checkpointed
             && bases.first().is_some_and(|&base| base > log_start.max(recovery_point));
         if bases.is_empty() || hole {
             if recovery_point > log_start {
@@ -172,7 +186,7 @@ impl<D: Disk> Opening<D> {
         let mut opening = Self {
             log,
             points,
-            report: RecoveryReport { clean: points.clean, ..RecoveryReport::default() },
+            report: RecoveryReport { clean: points.clean, kept_bytes, ..RecoveryReport::default() },
             waiting: found,
             scan: None,
             first_scanned: 0,
@@ -235,7 +249,9 @@ impl<D: Disk> Opening<D> {
         // What the checkpoint vouched for, also where deleted records reach up to it: the producers of records that are
         // gone are remembered by their snapshot alone.
         let vouched = self.points.recovery.unwrap_or(Offset::ZERO).max(recovery_point);
-        let (table, from) = nearest_snapshot(log, vouched)?;
+        // Likewise where the log start has passed the point: the snapshot at the first segment's base was made durable
+        // before that (`Log::secure_start`).
+        let (table, from) = nearest_snapshot(log, vouched.max(log.segments[0].base))?;
         log.producers = table;
         self.producers_from = from;
         if from < start.offset {
@@ -289,7 +305,9 @@ impl<D: Disk> Opening<D> {
             };
             let header = batch.header();
             let relative = header.last_offset().0.checked_sub(segment.base.0);
-            if header.base_offset < log.end || relative.is_none_or(|r| r > i64::from(i32::MAX)) {
+            // The CRC does not cover the base offset: a hurt one would leave a gap.
+            let gap = header.base_offset > log.end && !log.sparse;
+            if gap || header.base_offset < log.end || relative.is_none_or(|r| r > i64::from(i32::MAX)) {
                 let reason = format!("a batch of offset {} where {} was due", header.base_offset, log.end);
                 return Ok(Scanned::Bad { position: at, reason, cut_short: false });
             }
@@ -315,7 +333,8 @@ impl<D: Disk> Opening<D> {
         let recovery_point = self.recovery_point();
         let log = &mut self.log;
         let Some(mut next) = self.waiting.pop_front() else { return Ok(()) };
-        let hole = next.base > log.end && !log.config.cleanup.compact && next.base > recovery_point;
+        // Cleaning leaves gaps between segments, but only below the point.
+        let hole = next.base > log.end && next.base > recovery_point;
         if hole {
             // The end of this segment's file never reached the disk, the next segment did.
             self.waiting.push_front(next);
@@ -374,7 +393,7 @@ impl<D: Disk> Opening<D> {
         let file = segment.file(&log.at)?;
         let size = log.at.disk.len(&file)?;
         if let Some(from) = keep {
-            let path = format!("{}.{}.torn", log.at.segment(segment.base, names::LOG), log.end);
+            let path = format!("{}.{}{TORN}", log.at.segment(segment.base, names::LOG), log.end);
             keep_aside(&log.at, &file, from, size, &path)?;
             self.report.kept_bytes += size - from;
         }
@@ -384,7 +403,7 @@ impl<D: Disk> Opening<D> {
             self.report.truncated_bytes += later.size;
             if later.size > 0 && !mutant!(X82) {
                 self.report.kept_bytes += later.size;
-                log.at.rename(&path, &format!("{path}.{}.torn", later.base))?;
+                log.at.rename(&path, &format!("{path}.{}{TORN}", later.base))?;
             }
             later.remove(&log.at)?;
         }
@@ -424,6 +443,7 @@ impl<D: Disk> Opening<D> {
                 // What was found may have been in the page cache alone: it counts once it is synced.
                 log.segments.iter_mut().skip(self.first_scanned).for_each(Segment::set_dirty);
                 log.wants_sync = true;
+                log.hold_owner()?;
             }
         }
         if log.epochs.truncate_start(log.log_start) {
@@ -610,6 +630,14 @@ fn lost_page<D: Disk>(
     expected: Offset,
 ) -> Result<bool, DiskError> {
     const WINDOW: u64 = 1 << 20;
+    // Shorter than a sector, where the page was written to again after a failed sync had dropped it (fsyncgate): then
+    // what follows begins where the lost batches end. A sector that turned to zeros later does not end so neatly.
+    if to < size && to - from >= HEADER_BYTES as u64 {
+        let bytes = disk.read_at(file, from, usize::try_from((to - from).min(WINDOW)).expect("a window"))?;
+        if to - from <= WINDOW && bytes.iter().all(|&b| b == 0) {
+            return Ok(true);
+        }
+    }
     // A good batch can begin within the lost sector, if what it lost of itself are the zeros that an offset begins with.
     let to = to.next_multiple_of(SECTOR).min(size);
     let mut at = from;

@@ -33,6 +33,8 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) at: Place<D>,
     pub(crate) topic_id: TopicId,
     pub(crate) config: LogConfig,
+    /// May offsets be missing? In a log that is or was compacted, and in one that is copied from such a log.
+    pub(crate) sparse: bool,
     /// By base offset; the last is the active one. Never empty.
     pub(crate) segments: Vec<Segment<D>>,
     pub(crate) log_start: Offset,
@@ -56,6 +58,8 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) epochs_dirty: bool,
     /// Must the next sync cover the file that says whose folder it is?
     pub(crate) owner_dirty: bool,
+    /// That file, from the moment on at which there is data to sync.
+    owner: Option<D::File>,
     /// Snapshot files not yet synced.
     unsynced_snapshots: Vec<Offset>,
     /// Bytes of batches behind the newest snapshot.
@@ -87,6 +91,7 @@ impl From<DiskError> for LogError {
             DiskError::AlreadyExists { path } => {
                 Self::Corrupt { file: path, position: 0, reason: "it should not be there".into() }
             }
+            error @ DiskError::Unreadable { .. } => Self::Unreadable(error),
             error @ DiskError::Io { .. } => Self::Offline(error),
         }
     }
@@ -98,6 +103,7 @@ impl<D: Disk> Log<D> {
         Self {
             at,
             topic_id,
+            sparse: config.cleanup.compact,
             config,
             segments: Vec::new(),
             log_start: Offset::ZERO,
@@ -113,6 +119,7 @@ impl<D: Disk> Log<D> {
             wants_sync: false,
             epochs_dirty: false,
             owner_dirty: false,
+            owner: None,
             unsynced_snapshots: Vec::new(),
             since_snapshot: 0,
             generation: 0,
@@ -182,6 +189,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn append_all(&mut self, mut batches: &[Batch], wall: Timestamp) -> Result<(), LogError> {
+        self.hold_owner()?;
         if self.cut_pending {
             self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
             self.cut_pending = false;
@@ -189,7 +197,11 @@ impl<D: Disk> Log<D> {
         while let Some(first) = batches.first() {
             let active = self.segments.last().expect("a log has a segment");
             if active.must_roll(active.size, first, wall, &self.config) {
-                self.roll(first.header().base_offset, wall)?;
+                // From the very end, so that a gap in what a follower copies lies inside a segment: between two of
+                // them it would look like a file that has lost its end.
+                let far = first.header().last_offset().distance_from(self.end) > i64::from(i32::MAX);
+                let base = if far { first.header().base_offset } else { self.end };
+                self.roll(base, wall)?;
             }
             let active = self.segments.last_mut().expect("a log has a segment");
             let mut size = active.size;
@@ -283,14 +295,20 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// The next sync will make durable whose folder it is, if that is not certain: data of nobody's is not used.
+    pub(crate) fn hold_owner(&mut self) -> Result<(), DiskError> {
+        if self.owner_dirty && self.owner.is_none() {
+            self.owner = Some(self.at.disk.open(&self.at.inside(names::PARTITION_METADATA), OpenMode::Existing)?);
+        }
+        Ok(())
+    }
+
     /// What must be synced so that everything appended so far is durable.
     pub(crate) fn begin_sync(&mut self) -> Unsynced<D> {
         let mut unsynced = Unsynced { files: Vec::new(), dirs: Vec::new(), end: self.end, generation: self.generation };
-        if self.owner_dirty {
-            // Where it cannot be opened just now, the next sync covers it.
-            let owner = self.at.disk.open(&self.at.inside(names::PARTITION_METADATA), OpenMode::Existing);
-            self.owner_dirty = owner.is_err();
-            unsynced.files.extend(owner);
+        if let Some(owner) = self.owner.take() {
+            self.owner_dirty = false;
+            unsynced.files.push(owner);
         }
         // Segments are written in order, so those before the first clean one from the end are clean.
         for segment in self.segments.iter_mut().rev() {
@@ -326,6 +344,29 @@ impl<D: Disk> Log<D> {
         self.at.disk.sync_all(&unsynced.files, &unsynced.dirs).map_err(LogError::Offline)?;
         self.synced(unsynced.end, unsynced.generation);
         Ok(())
+    }
+
+    /// Before the checkpoint says that the log starts where it does: the producers of the records that go are then known
+    /// by the snapshot at the base of the first segment that stays, and by nothing else.
+    pub(crate) fn secure_start(&mut self) -> Result<(), LogError> {
+        if self.unsynced_snapshots.is_empty() {
+            return Ok(());
+        }
+        let base = self.segments[self.segment_of(self.log_start)].base;
+        if !self.unsynced_snapshots.contains(&base) {
+            return Ok(());
+        }
+        self.sync_snapshot(base)?;
+        self.unsynced_snapshots.retain(|&offset| offset != base);
+        self.at.disk.sync_dir(&self.at.dir).map_err(LogError::Offline)
+    }
+
+    fn sync_snapshot(&self, offset: Offset) -> Result<(), LogError> {
+        match self.at.disk.open(&self.at.segment(offset, names::SNAPSHOT), super::OpenMode::Existing) {
+            Ok(file) => self.at.disk.sync(&file).map_err(LogError::Offline),
+            Err(DiskError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Is there anything that a checkpoint could vouch for?

@@ -16,6 +16,8 @@ use crate::{
     time::{Duration, Timestamp},
 };
 
+mod damage;
+
 const LOG: LogId = LogId(1);
 const TOPIC: TopicId = TopicId([1; 16]);
 const WALL: Timestamp = Timestamp(1_000_000);

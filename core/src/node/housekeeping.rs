@@ -34,6 +34,7 @@ impl Node {
     /// Housekeeping, or an order whose outcome matters only when it failed, has ended.
     pub(super) fn on_housekeeping_ended(&mut self, log: LogId, outcome: Result<JobOutcome, LogError>) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let damage = outcome.as_ref().err().filter(|error| matches!(error, LogError::Corrupt { .. })).cloned();
         match outcome {
             Ok(JobOutcome::Trimmed { log_start, size, .. }) => partition.trimmed(log_start, size),
             Ok(JobOutcome::Expired { producers }) => partition.producers_expired(&producers, self.now.wall),
@@ -41,6 +42,9 @@ impl Node {
             // What could not be done now is due again next time; only damage is for good.
             Err(LogError::Corrupt { .. }) => partition.take_offline(),
             Err(_) => {}
+        }
+        if let Some(error) = damage {
+            self.report_log_failed(log, &error);
         }
     }
 }

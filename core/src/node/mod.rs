@@ -280,6 +280,13 @@ impl Node {
     }
 
     /// The data directory takes no more, for good (KIP-112): whatever needs it is refused from here on.
+    /// A log that is open can be used no further.
+    fn report_log_failed(&mut self, log: LogId, error: &LogError) {
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let dir = crate::ids::partition_dir(&partition.topic, partition.id.partition);
+        self.effects.push(Effect::LogFailed { dir, reason: alloc::format!("{error}") });
+    }
+
     fn on_directory_failed(&mut self, reason: String) {
         let already = self.partitions.values().all(Partition::is_offline);
         for partition in self.partitions.values_mut() {

@@ -83,8 +83,14 @@ impl Node {
 
     pub(super) fn on_append_ended(&mut self, log: LogId, job: JobId, outcome: Result<JobOutcome, LogError>) {
         let partition = self.partitions.get_mut(&log).expect("appends are ordered by partitions that are led");
+        let was_offline = partition.is_offline();
+        let error = outcome.as_ref().err().filter(|error| error.is_lasting()).cloned();
         let before = partition.appending_bytes();
         let completed = partition.append_ended(job, outcome, &mut self.tail);
+        if let Some(error) = error.filter(|_| !was_offline) {
+            self.report_log_failed(log, &error);
+        }
+        let partition = self.partitions.get_mut(&log).expect("as above");
         if partition.replicas().len() > 1 {
             let (after, is_follower) = (partition.appending_bytes(), !partition.is_leader());
             if is_follower {

@@ -75,6 +75,11 @@ impl InFlight {
         }
     }
 
+    /// Is anything known of this producer, from the log or from what is on its way there?
+    pub(super) fn knows(&self, table: &ProducerTable, producer: ProducerId) -> bool {
+        self.overlay.contains_key(&producer) || table.get(producer).is_some()
+    }
+
     /// Notes an append that was ordered.
     pub(super) fn push(&mut self, table: &ProducerTable, append: Append) {
         for header in append.headers().filter(|header| header.has_producer()) {

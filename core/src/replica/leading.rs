@@ -172,11 +172,14 @@ impl Partition {
             let reason = "fewer replicas are in sync than min.insync.replicas";
             return Err(Refusal::new(ErrorCode::NotEnoughReplicas, reason));
         }
-        if batch.header().has_producer()
-            && let Sequence::Duplicate(known) = self.in_flight.check(&self.producers, batch.header())?
-        {
-            let (base, end) = (known.base_offset(), known.last_offset.next());
-            return Ok(Admission { base, end, duplicate: true, waits: false });
+        if batch.header().has_producer() {
+            if let Sequence::Duplicate(known) = self.in_flight.check(&self.producers, batch.header())? {
+                let (base, end) = (known.base_offset(), known.last_offset.next());
+                return Ok(Admission { base, end, duplicate: true, waits: false });
+            }
+            if !self.in_flight.knows(&self.producers, batch.header().producer_id) {
+                self.refused.check(batch.header(), now.wall)?;
+            }
         }
         if self.config.timestamp_type == TimestampType::LogAppendTime {
             batch.stamp_log_append_time(now.wall);

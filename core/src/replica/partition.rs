@@ -7,6 +7,7 @@ use super::{
     following::Follower,
     in_flight::{Append, InFlight},
     leading::{Ack, Leader},
+    refused::Refused,
     tail::Tail,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     message::{ErrorCode, LogRead, Records},
     mutant,
     offset::Offset,
-    record::Batch,
+    record::{Batch, BatchHeader},
     time::{Duration, Now, Timestamp},
 };
 
@@ -91,6 +92,7 @@ pub struct Partition {
     pub(super) epochs: EpochCache,
     pub(super) producers: ProducerTable,
     pub(super) in_flight: InFlight,
+    pub(super) refused: Refused,
     pub(super) tail: Tail,
     /// An append failed: those behind it will fail too, and until they have, nothing is admitted.
     pub(super) failing: bool,
@@ -146,6 +148,7 @@ impl Partition {
             epochs: EpochCache::from_starts(&state.epochs),
             producers: state.producers,
             in_flight: InFlight::default(),
+            refused: Refused::new(),
             tail: Tail::default(),
             failing: false,
             unwritten: Vec::new(),
@@ -277,10 +280,15 @@ impl Partition {
                 Ok(other) => panic!("an append was answered by {other:?}"),
                 Err(error) => {
                     self.failing = true;
-                    self.offline |= matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
+                    self.offline |= error.is_lasting();
                     self.fail_waiters(append.end(), &mut completed);
                     if self.keeps_unwritten() {
                         self.unwritten.extend(append.into_batches());
+                    } else {
+                        let unknown = |header: &&BatchHeader| {
+                            header.has_producer() && self.producers.get(header.producer_id).is_none()
+                        };
+                        append.headers().filter(unknown).for_each(|header| self.refused.note(header));
                     }
                 }
             }
@@ -329,7 +337,10 @@ impl Partition {
     fn appended(&mut self, append: &Append, end: Offset, size: u64) {
         assert!(!self.failing, "nothing is appended behind a failed append");
         assert!(end == append.end(), "the log's end is where the append put it");
-        append.headers().for_each(|header| self.producers.record(header));
+        for header in append.headers() {
+            self.producers.record(header);
+            self.refused.forget(header.producer_id);
+        }
         self.durable_end = end;
         self.size = size;
     }
@@ -521,6 +532,7 @@ impl Partition {
                 due.then_some(Job::Clean { bound: self.high_watermark, wall })
             }
             Housekeeping::Expiry => {
+                self.refused.expire(wall, self.config.producer_expiration);
                 let due = core::mem::take(&mut self.touched.expiry);
                 // Producers expire long after the last append, so a log that has some is looked at again.
                 self.touched.expiry = !self.producers.is_empty();

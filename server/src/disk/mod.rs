@@ -232,6 +232,7 @@ pub(crate) fn disk_error(operation: &'static str, path: &str, error: &io::Error)
         Some(Errno::MFILE | Errno::NFILE) => DiskError::TooManyFiles,
         Some(Errno::NOENT) => DiskError::NotFound { path: path.to_owned() },
         Some(Errno::EXIST) => DiskError::AlreadyExists { path: path.to_owned() },
+        _ if operation == "read" => DiskError::Unreadable { reason: format!("{path}: {error}") },
         _ => DiskError::Io { operation, reason: format!("{path}: {error}") },
     }
 }
@@ -381,6 +382,7 @@ mod tests {
         assert_eq!(map(Errno::MFILE), DiskError::TooManyFiles);
         assert!(matches!(map(Errno::IO), DiskError::Io { operation: "write", .. }));
         assert!(matches!(map(Errno::ROFS), DiskError::Io { .. }));
+        assert!(matches!(disk_error("read", "a", &Errno::IO.into()), DiskError::Unreadable { .. }));
         assert!(!map(Errno::IO).is_passing());
     }
 

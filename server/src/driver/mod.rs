@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::
 
 use tidelog_core::{
     effect::Effect,
-    ids::{NodeId, RequestId},
+    ids::{LogId, NodeId, RequestId},
     input::Input,
     limits,
     log::{Disk, Job, JobOutcome, LogDir, LogError, SyncTicket},
@@ -222,7 +222,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         for Ended { log, job, outcome, bytes } in outcomes {
             self.append_bytes_in_flight -= bytes;
             self.jobs_in_flight -= 1;
-            self.note_disk(&outcome);
+            self.note_disk(log, &outcome);
             self.handle(Input::JobEnded { log, job, outcome });
         }
     }
@@ -233,7 +233,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         self.orders.push(Order::Checkpoint);
     }
 
-    fn note_disk(&mut self, outcome: &Result<JobOutcome, LogError>) {
+    fn note_disk(&mut self, log: LogId, outcome: &Result<JobOutcome, LogError>) {
         match outcome {
             // On a disk that is nearly full small appends find the space that larger ones do not.
             Ok(JobOutcome::Appended { .. }) if self.metrics.disk.is_full() => {
@@ -241,6 +241,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 if self.found_no_space.is_none_or(|at| now.since(at) >= DISK_FULL_SPAN) {
                     self.metrics.disk.set_full(false);
                 }
+            }
+            Ok(JobOutcome::Opened(state)) if state.recovery.kept_bytes > 0 => {
+                let (kept_bytes, log_end) = (state.recovery.kept_bytes, state.log_end.0);
+                tracing::error!(%log, log_end, kept_bytes, "recovery has cut off whole batches: see the log's .torn files");
+            }
+            Ok(JobOutcome::Opened(state)) if state.recovery.truncated_bytes > 0 => {
+                let (truncated_bytes, log_end) = (state.recovery.truncated_bytes, state.log_end.0);
+                tracing::info!(%log, log_end, truncated_bytes, "recovery has cut off a torn end");
             }
             Err(LogError::DiskFull) => {
                 self.found_no_space = Some(self.env.now().mono);
@@ -274,7 +282,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     self.calls.ready.send_replace(true);
                 }
                 Effect::LogFailed { dir, reason } => {
-                    tracing::error!(log = dir, reason, "a log cannot be opened; its partition is offline");
+                    tracing::error!(log = dir, reason, "a log cannot be used; its partition is offline");
                     self.metrics.failed_logs.add(1);
                 }
                 Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
