@@ -70,6 +70,8 @@ pub struct FinalRead {
     pub start: Option<Offset>,
     /// Where it ended: the high watermark.
     pub end: Option<Offset>,
+    /// When the question was sent whose answer said so: what is acknowledged later may lie behind.
+    pub asked_at: u64,
     /// All records in order.
     pub seen: Vec<(Offset, Value)>,
 }
@@ -101,7 +103,9 @@ pub struct History {
     pub compacted: BTreeSet<TopicId>,
     /// Lawful losses.
     pub voids: Vec<Void>,
-    /// Partitions whose loss was reported to the reader (catastrophe only).
+    /// Partitions of which the only copy was damaged (catastrophe only): they may be lost, but not in silence.
+    pub rotten: BTreeSet<TopicPartition>,
+    /// Those of them that have told the last reader so.
     pub reported_corrupt: BTreeSet<TopicPartition>,
 }
 

@@ -15,7 +15,7 @@ use tidelog_core::{
     log::{Durability, Job, JobOutcome, LogConfig, LogError, LogState, ProducerTable},
     offset::Offset,
     record::{Batch, BatchHeader},
-    time::Timestamp,
+    time::{Duration, Timestamp},
 };
 
 use crate::{history::Value, payload};
@@ -134,14 +134,18 @@ pub struct Ledger {
     pub raised_to: Offset,
     /// The highest bound of a cleaning that was ordered.
     pub cleaned_to: Offset,
-    /// When the first cleaning began that could see an offset: tombstones may go so long after that.
-    pub cleanings: Vec<(Offset, Timestamp)>,
+    /// Up to where each cleaning could see, when it began, and how long it let tombstones stay from then on.
+    pub cleanings: Vec<(Offset, Timestamp, Duration)>,
     /// The last batch of each producer, as far as the log must know it.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
     /// Orders not over.
     pub open: BTreeMap<JobId, Open>,
     /// What was injected into this log's files is beyond what it can heal.
     pub rotten: bool,
+    /// How often that was done.
+    pub rots: u64,
+    /// Bytes that were cut off by it.
+    pub vanished: u64,
     /// The log said that it is corrupt.
     pub reported: bool,
     /// Highest high watermark that was told to anybody.
@@ -171,6 +175,8 @@ impl Ledger {
             producers: BTreeMap::new(),
             open: BTreeMap::new(),
             rotten: false,
+            rots: 0,
+            vanished: 0,
             reported: false,
             told_high_watermark: Offset::ZERO,
             was_open: false,
@@ -199,7 +205,7 @@ impl Ledger {
             }
             Job::Clean { bound, wall } => {
                 self.cleaned_to = self.cleaned_to.max(*bound);
-                self.cleanings.push((*bound, *wall));
+                self.cleanings.push((*bound, *wall, self.config.delete_retention));
                 Open::Clean { bound: *bound, wall: *wall }
             }
             Job::Truncate { to } => {
@@ -286,10 +292,6 @@ impl Ledger {
         self.was_open = true;
         let found: BTreeMap<Offset, Held> = held.into_iter().map(|held| (held.header.base_offset, held)).collect();
         if self.compacted || !whole {
-            let promised = self.promised;
-            let missing = |base: &Offset, _: &mut Held| *base >= promised && !found.contains_key(base) && whole;
-            let missing: Vec<Held> = self.held.extract_if(.., missing).map(|(_, held)| held).collect();
-            self.given_up.extend(missing);
             // What cleanings took is still what was written; only the tail can be lost or come back.
             let lost = self.held.split_off(&state.log_end);
             self.given_up.extend(lost.into_values());

@@ -55,6 +55,71 @@ fn producers_outlive_the_deletion_of_all_their_records() {
     passes(836, &[]);
 }
 
+fn all_pass(seeds: &[u64]) {
+    seeds.iter().for_each(|&seed| passes(seed, &[]));
+}
+
+/// T1 sequence-gap, T1 duplicate: the first batch of a producer whose history had expired met a full disk, and the next
+/// one, sent meanwhile, was taken for its first.
+#[test]
+fn a_refused_batch_of_an_unknown_producer_is_the_one_that_is_due() {
+    all_pass(&[219, 1193, 1350, 2496, 2768, 2867, 4160]);
+}
+
+/// R14 deleted-too-much, O1 lookup-missed: retention moved the log start and then found no room to say so; the log refused
+/// to read what its partition still offered.
+#[test]
+fn retention_on_a_full_disk_moves_nothing() {
+    all_pass(&[419, 3588, 4009, 4128]);
+}
+
+/// T2 nonmonotonic-send, H1 duplicate: all older records had gone by retention, with the snapshots of that time, and the one
+/// at the log start was passed over at the next start, or was never synced.
+#[test]
+fn producers_outlive_the_retention_of_their_records() {
+    all_pass(&[2209, 2478, 3151, 3810]);
+}
+
+/// L1 no-progress: a sector of one log that could not be read took the whole directory offline, at every start again.
+#[test]
+fn what_cannot_be_read_in_one_log_harms_no_other() {
+    all_pass(&[234, 462, 1206, 1285, 1453, 4946]);
+}
+
+/// L1 no-progress: a failed sync had dropped a batch from the page cache, and the next one was written behind the hole:
+/// less than a sector of zeros, which recovery took for rot, for ever.
+#[test]
+fn a_hole_that_a_failed_sync_left_is_cut_off() {
+    all_pass(&[1543, 1881, 2357, 4596]);
+}
+
+/// R12 other-bytes: a bit of a base offset flipped, which the CRC does not cover, and the log went on sixteen million
+/// offsets later.
+#[test]
+fn a_hurt_base_offset_is_noticed() {
+    all_pass(&[4249]);
+}
+
+/// H1 poll-skip: a segment's file had lost its end below the recovery point, and readers were led past the hole.
+#[test]
+fn a_file_that_has_lost_its_end_is_noticed() {
+    all_pass(&[569]);
+}
+
+/// L1 no-progress, R14: power loss under the page-cache rule took a whole segment of a compacted log and left the next; what
+/// was gone passed for cleaned.
+#[test]
+fn a_hole_in_the_tail_of_a_compacted_log_is_no_cleaning() {
+    all_pass(&[704, 1852, 1884]);
+}
+
+/// R12 other-bytes, R14 deleted-too-much: power loss took the file that says whose folder it is, and a new topic of the same
+/// name went on with the old one's records.
+#[test]
+fn a_folder_of_nobodys_is_not_taken_over_with_its_records() {
+    all_pass(&[892, 2006]);
+}
+
 /// D1: a run is a function of its seed and its configuration.
 #[test]
 fn two_runs_of_one_seed_are_the_same() {

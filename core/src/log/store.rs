@@ -340,6 +340,7 @@ impl<D: Disk> Log<D> {
 
     /// Syncs everything written so far.
     pub(crate) fn sync_all(&mut self) -> Result<(), LogError> {
+        self.hold_owner()?;
         let unsynced = self.begin_sync();
         self.at.disk.sync_all(&unsynced.files, &unsynced.dirs).map_err(LogError::Offline)?;
         self.synced(unsynced.end, unsynced.generation);
@@ -588,6 +589,7 @@ impl<D: Disk> Log<D> {
         }
         // Perhaps the indexes were made only now.
         self.names_dirty = true;
+        self.hold_owner()?;
         let unsynced = self.begin_sync();
         unsynced.files.into_iter().for_each(|file| settlement.file(file));
         unsynced.dirs.into_iter().for_each(|dir| settlement.dir(dir));

@@ -125,6 +125,7 @@ impl Reader {
                     (Request::ListOffsets(request), Errand::Start(to))
                 }
                 Phase::FinalRead if !lane.done => {
+                    lane.read.asked_at = scene.now;
                     let partition = FetchPartition {
                         topic: TopicRef::Id(to.topic),
                         partition: to.partition,
@@ -176,7 +177,10 @@ impl Reader {
                 lane.position = Some(next);
             }
             ErrorCode::OffsetOutOfRange => *lane = Lane::default(),
-            error => lane.trouble = Some(error),
+            error => {
+                lane.trouble = Some(error);
+                told(scene, to, error);
+            }
         }
     }
 
@@ -197,6 +201,7 @@ impl Reader {
                     && let Some(answer) = response.partitions.first()
                 {
                     lane.trouble = Some(answer.error);
+                    told(scene, to, answer.error);
                     let gone = matches!(answer.error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
                     // Smaller than any probe is a limit that chaos has set: an answer all the same.
                     let refused = matches!(answer.error, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge);
@@ -222,7 +227,10 @@ impl Reader {
                         ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition => {
                             (lane.start, lane.done) = (Some(Offset::ZERO), true);
                         }
-                        error => lane.trouble = Some(error),
+                        error => {
+                            lane.trouble = Some(error);
+                            told(scene, to, error);
+                        }
                     }
                 }
             }
@@ -237,6 +245,14 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+/// A partition of which the only copy was damaged, and which says so, need not be written or read any more.
+fn told(scene: &mut Scene<'_>, to: TopicPartition, error: ErrorCode) {
+    let says_so = matches!(error, ErrorCode::KafkaStorageError | ErrorCode::CorruptMessage);
+    if says_so && scene.history.rotten.contains(&to) {
+        scene.history.reported_corrupt.insert(to);
     }
 }
 

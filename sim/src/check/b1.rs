@@ -42,7 +42,7 @@ pub struct Load {
 
 impl Bounds {
     /// Is everything within bounds?
-    pub fn check(&self, subject: &str, load: &Load) -> Result<(), Violation> {
+    pub fn check(&self, subject: impl std::fmt::Display, load: &Load) -> Result<(), Violation> {
         let pairs = [
             ("too-many-effects", load.effects, self.effects),
             ("too-many-jobs", load.jobs, self.jobs),
@@ -52,7 +52,7 @@ impl Bounds {
         ];
         for (anomaly, is, bound) in pairs {
             if is > bound {
-                return Err(violation(CODE, anomaly, subject, format!("{is}, and {bound} is the bound")));
+                return Err(violation(CODE, anomaly, &subject, format!("{is}, and {bound} is the bound")));
             }
         }
         Ok(())

@@ -2,10 +2,13 @@
 //!
 //! The prefix is at least what was promised. After a kill, with the page cache alive, it is at least what was reported.
 
-use tidelog_core::log::{Job, JobOutcome};
+use tidelog_core::{
+    log::{Job, JobOutcome, LogError, LogState},
+    offset::Offset,
+};
 
 use super::{Seen, Violation, violation};
-use crate::ledger::{Ending, Ledger, Open};
+use crate::ledger::{Ending, Held, Ledger, Open};
 
 const CODE: &str = "R11";
 
@@ -31,13 +34,18 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
                 return Err(violation(CODE, "wrong-end", ledger.id, why));
             }
         }
+        // Nothing has damaged it but the log itself: bytes are gone, or in the wrong place, that it had made durable.
+        Seen::Ended { outcome: Err(LogError::Corrupt { file, reason, .. }), .. } if !ledger.rotten => {
+            let why = format!("{file} is reported corrupt ({reason}), and nothing has damaged it");
+            return Err(violation(CODE, "damaged-by-itself", ledger.id, why));
+        }
         Seen::Opened { state, held, unreadable } => {
             let least = match ledger.ending {
                 Some(Ending::PowerLost) | None => ledger.promised,
                 Some(Ending::Killed | Ending::Stopped) => ledger.answered,
             };
             let least = least.max(ledger.promised);
-            if state.log_end < least {
+            if state.log_end < least && !is_reported(ledger, state, least) {
                 let why = format!("recovered up to {}, but everything below {least} was promised", state.log_end);
                 return Err(violation(CODE, "promised-data-lost", format!("{}@{}", ledger.id, state.log_end), why));
             }
@@ -68,12 +76,25 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Of the only copy, what has rotted may be lost, but never in silence (simulation.md §1.4): recovery says how many bytes
+/// it cut off, and keeps beside the log all of them but those that are damaged.
+fn is_reported(ledger: &Ledger, state: &LogState, least: Offset) -> bool {
+    let size = |held: &Held| held.header.size().unwrap_or(0) as u64;
+    let lost = || ledger.held.range(state.log_end..least).map(|(_, held)| size(held));
+    let bytes: u64 = lost().sum();
+    // A page at most is hurt at a time, and the batches that reach into it.
+    let hurt = ledger.rots * (crate::disk::PAGE as u64 + 2 * lost().max().unwrap_or(0));
+    let report = &state.recovery;
+    ledger.rotten
+        && bytes <= report.truncated_bytes.max(report.kept_bytes) + ledger.vanished
+        && bytes <= report.kept_bytes + ledger.vanished + hurt
+}
+
 #[cfg(test)]
 mod tests {
     use tidelog_core::{
         ids::JobId,
-        log::{LogState, ProducerTable, RecoveryReport},
-        offset::Offset,
+        log::{ProducerTable, RecoveryReport},
         record::Batch,
     };
 
@@ -122,5 +143,35 @@ mod tests {
         assert_eq!(opened(&ledger, &state(0, 2), &batches[..2]), None);
         ledger.ending = Some(Ending::Killed);
         assert_eq!(opened(&ledger, &state(0, 2), &batches[..2]), Some("promised-data-lost"));
+    }
+
+    #[test]
+    fn what_has_rotted_may_be_lost_but_not_in_silence() {
+        let batches: Vec<Batch> = (0..200).map(|base| batch(base, None, &[(1, Some(base as u64))])).collect();
+        let mut ledger = book(&batches);
+        let bytes = ledger.bytes_from(Offset(1));
+        let lost = |ledger: &Ledger, truncated, kept| {
+            let mut state = state(0, 1);
+            (state.recovery.truncated_bytes, state.recovery.kept_bytes) = (truncated, kept);
+            opened(ledger, &state, &batches[..1])
+        };
+        assert_eq!(lost(&ledger, bytes, bytes), Some("promised-data-lost"), "nothing has rotted");
+        (ledger.rotten, ledger.rots) = (true, 1);
+        assert_eq!(lost(&ledger, bytes, bytes), None);
+        assert_eq!(lost(&ledger, bytes - 1, bytes), Some("promised-data-lost"), "not all of it was reported");
+        assert_eq!(lost(&ledger, bytes, 0), Some("promised-data-lost"), "what was whole was thrown away");
+    }
+
+    #[test]
+    fn a_log_that_nothing_has_damaged_is_not_corrupt() {
+        let mut ledger = book(&[batch(0, None, &[(1, Some(0))])]);
+        let error = LogError::Corrupt { file: "a".to_owned(), position: 0, reason: "it is gone".to_owned() };
+        let judge = |ledger: &Ledger| {
+            let seen = Seen::Ended { job: JobId(9), outcome: &Err(error.clone()) };
+            watch(ledger, &seen).err().map(|violation| violation.anomaly)
+        };
+        assert_eq!(judge(&ledger), Some("damaged-by-itself"));
+        ledger.rotten = true;
+        assert_eq!(judge(&ledger), None);
     }
 }

@@ -8,7 +8,11 @@
 mod image;
 mod names;
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use tidelog_core::log::{Disk, DiskError, OpenMode};
@@ -92,6 +96,8 @@ struct Inner {
     journal: Option<Vec<String>>,
     next_flight: u64,
     used: u64,
+    /// Folders with a file of which a failed sync has dropped what was written.
+    dropped: BTreeSet<String>,
 }
 
 /// A simulated disk; clones are the same disk.
@@ -139,6 +145,7 @@ impl SimDisk {
             journal: None,
             next_flight: 0,
             used: 0,
+            dropped: BTreeSet::new(),
         })))
     }
 
@@ -187,6 +194,11 @@ impl SimDisk {
     /// Has the disk died under its process?
     pub fn is_dead(&self) -> bool {
         self.0.borrow().dead
+    }
+
+    /// Folders with a file of which a failed sync has dropped what was written, since this was last asked.
+    pub fn take_dropped(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.0.borrow_mut().dropped)
     }
 
     /// The process is gone, the machine is not: names and cache stay. Data that a failed sync dropped leaves the cache.
@@ -440,7 +452,7 @@ impl Disk for SimDisk {
             Some(bytes) if !fails => Ok(bytes.into()),
             _ => {
                 inner.tally.fault(Fault::ReadError);
-                Err(io("read", "input/output error"))
+                Err(DiskError::Unreadable { reason: "input/output error".to_owned() })
             }
         }
     }
@@ -491,6 +503,8 @@ impl Disk for SimDisk {
         }
         inner.call("sync", cost)?;
         if inner.sync_fails() {
+            let path = inner.path_of(file.0);
+            inner.dropped.insert(path.split('/').next().unwrap_or_default().to_owned());
             let evict = inner.weather.evict_on_sync_error;
             let image = inner.image(*file);
             image.drop_dirty();

@@ -42,7 +42,7 @@ impl Host {
         self.watch_marks(env)?;
         let Some(process) = &self.process else { return Ok(()) };
         let load = Load { effects, jobs: process.jobs, requests: process.requests.len() as u64, ..Load::default() };
-        Bounds::default().check(&format!("n{}", self.index), &load)?;
+        Bounds::default().check(format_args!("n{}", self.index), &load)?;
         self.work(env);
         self.arm(env);
         Ok(())
@@ -74,18 +74,13 @@ impl Host {
                 let id = process.logs.get(&log).copied();
                 env.trace.line(at, || format!("n{name} {} order {job} {}", label(log, id), order_text(&order)));
                 if let Some(id) = id {
-                    let ledger = env.oracle.ledger(name, id);
                     if matches!(order, Job::Delete) {
                         env.oracle.ledgers.remove(&(name, id));
                     } else {
                         let seen = Seen::Ordered { job, order: &order };
-                        let ledger: &mut Ledger = ledger;
-                        // The book and the history are apart, so the one can be read while the other is written.
-                        let ledger = std::mem::replace(ledger, Ledger::new(id));
-                        let checked = check::watch(&ledger, &env.oracle.history, &seen);
-                        let place = env.oracle.ledger(name, id);
-                        *place = ledger;
-                        place.ordered(job, &order);
+                        let ledger = env.oracle.ledgers.entry((name, id)).or_insert_with(|| Ledger::new(id));
+                        let checked = check::watch(ledger, &env.oracle.history, &seen);
+                        ledger.ordered(job, &order);
                         checked?;
                     }
                 }

@@ -322,6 +322,7 @@ impl Host {
         self.deferred.clear();
         self.is_offline = false;
         self.end = End::None;
+        let dropped = self.disk.take_dropped();
         match ending {
             Ending::PowerLost => self.disk.power_lost(),
             Ending::Killed | Ending::Stopped => self.disk.process_died(),
@@ -332,6 +333,14 @@ impl Host {
                 (Some(Ending::PowerLost), _) => Some(Ending::PowerLost),
                 _ => Some(ending),
             };
+        }
+        for folder in dropped {
+            // A failed sync has dropped pages of this log from the cache: under Kafka's page-cache rule what they held may be
+            // lost as if the power had gone. What a sync has covered is promised still.
+            let id = env.oracle.folders.get(&(self.index, folder));
+            if let Some(ledger) = id.and_then(|&id| env.oracle.ledgers.get_mut(&(self.index, id))) {
+                ledger.ending = Some(Ending::PowerLost);
+            }
         }
     }
 

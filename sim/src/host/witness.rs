@@ -31,7 +31,9 @@ impl Host {
         let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("the caller has looked");
         let seen = Seen::Opened { state, held: &held, unreadable: unreadable.as_ref() };
         check::watch(ledger, &env.oracle.history, &seen)?;
-        if state.log_end < ledger.end && ledger.config.durability != tidelog_core::log::Durability::Fsync {
+        // What may be lost: under the page-cache rule, or because it has rotted and recovery says so (R11).
+        let may_lose = ledger.config.durability != tidelog_core::log::Durability::Fsync || ledger.rotten;
+        if state.log_end < ledger.end && may_lose {
             let void = Void { partition: id, from: state.log_end, at: env.queue.now() };
             env.oracle.history.voids.push(void);
         }

@@ -1,10 +1,12 @@
 //! The phases of a run: when one is over, what heals between two, and the judgement at the end.
 
 use super::{Event, Failure, World};
+use tidelog_core::log::LogError;
+
 use crate::{
     actor::{MS, Phase},
     check::{self, Bounds, Load, replicas::Copies},
-    ledger::{Ending, Held},
+    ledger::{Ending, Held, Open},
     net::{Stage, Way},
     tally::Mark,
 };
@@ -24,18 +26,15 @@ impl World {
                 self.enter(Phase::Settle)?;
             }
             Phase::Settle | Phase::FinalRead => {
-                let rotten = self.oracle.rotten();
-                self.oracle.history.reported_corrupt.extend(rotten);
                 // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
                 let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
                 let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
                 let waits = waits.or_else(|| self.down()).or_else(|| self.unsettled());
                 match waits {
                     Some(why) if now - self.phase_began > SETTLE_MAX => {
-                        let failure = self.hosts.iter().find_map(|host| host.start_failure.clone());
-                        let failure = failure.map(|failure| format!("; last start: {failure}")).unwrap_or_default();
+                        let reasons = self.explain_unrecoverable();
                         return Err(Failure::Stuck(format!(
-                            "{why} {} s after all was healed{failure}",
+                            "{why} {} s after all was healed; {reasons}",
                             SETTLE_MAX / 1_000 / MS
                         )));
                     }
@@ -61,6 +60,24 @@ impl World {
         }
         self.queue.after(LOOK_EVERY, Event::Look);
         Ok(false)
+    }
+
+    /// What the oracle knows that could stand in the way (simulation.md §1.8).
+    fn explain_unrecoverable(&self) -> String {
+        let mut reasons = Vec::new();
+        for host in &self.hosts {
+            if let Some(failure) = &host.start_failure {
+                reasons.push(format!("n{} cannot start: {failure}", host.index));
+            }
+            if host.is_offline {
+                reasons.push(format!("n{} has its directory or a log offline", host.index));
+            }
+        }
+        for ledger in self.oracle.ledgers.values().filter(|ledger| ledger.rotten) {
+            let said = if ledger.reported { "said so" } else { "said nothing" };
+            reasons.push(format!("{} was damaged {} times and has {said}", ledger.id, ledger.rots));
+        }
+        if reasons.is_empty() { "nothing explains it".to_owned() } else { reasons.join("; ") }
     }
 
     pub(super) fn down(&self) -> Option<String> {
@@ -136,7 +153,10 @@ impl World {
                 let (held, unreadable) = host.read_through(log, start, committed);
                 let Some(ledger) = self.oracle.ledgers.get(&(host.index, id)) else { continue };
                 if let Some(error) = unreadable {
-                    if !ledger.rotten {
+                    // The log has moved its start, and the core has not heard of it yet.
+                    let moves = |open: &Open| matches!(open, Open::Retain { .. } | Open::Raise { .. });
+                    let moved = matches!(error, LogError::OutOfRange { .. }) && ledger.open.values().any(moves);
+                    if !ledger.rotten && !moved {
                         let why = format!("{id} cannot be read at the end: {error}");
                         return Err(Failure::Stuck(why));
                     }

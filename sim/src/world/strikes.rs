@@ -169,8 +169,10 @@ impl World {
             self.trace.line(now, || format!("n{node} {path} rots at {at}: {rot:?}"));
             if let Some(ledger) = self.oracle.ledgers.get_mut(&(node, id)) {
                 ledger.rotten = true;
+                ledger.rots += 1;
+                ledger.vanished += if rot == Rot::Truncated { durable - at } else { 0 };
             }
-            self.oracle.history.reported_corrupt.insert(id);
+            self.oracle.history.rotten.insert(id);
             self.oracle.canon.spared.insert(id);
         }
     }
