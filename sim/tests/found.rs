@@ -77,7 +77,14 @@ fn retention_on_a_full_disk_moves_nothing() {
 /// at the log start was passed over at the next start, or was never synced.
 #[test]
 fn producers_outlive_the_retention_of_their_records() {
-    all_pass(&[2209, 2478, 3151, 3810]);
+    all_pass(&[1809, 2209, 2478, 3151, 3810]);
+}
+
+/// L1 no-progress: power loss in the middle of a rename had left both names of one file; the next process wrote its
+/// temporary file, and with it the vote that it was to replace, and the sync failed.
+#[test]
+fn a_file_that_is_to_be_replaced_is_not_written_over() {
+    all_pass(&[718]);
 }
 
 /// L1 no-progress: a sector of one log that could not be read took the whole directory offline, at every start again.

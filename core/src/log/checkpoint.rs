@@ -29,12 +29,23 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 pub(crate) fn replace<D: Disk>(disk: &D, dir: &str, file: &str, content: &[u8]) -> Result<(), DiskError> {
     let path = if dir.is_empty() { file.to_string() } else { names::inside(dir, file) };
     let tmp = format!("{path}{}", names::TMP);
-    let handle = disk.open(&tmp, OpenMode::CreateOrOpen)?;
-    disk.set_len(&handle, 0)?;
+    let handle = create(disk, &tmp)?;
     disk.write_at(&handle, 0, &[content])?;
     disk.sync(&handle).map_err(fatal)?;
     disk.rename(&tmp, &path)?;
     if mutant!(X83) { Ok(()) } else { disk.sync_dir(dir).map_err(fatal) }
+}
+
+/// An empty file of this name. One that is there is removed and not written over: power loss in the middle of a rename can
+/// leave both names, and then it is the file that this one is to replace.
+pub(crate) fn create<D: Disk>(disk: &D, path: &str) -> Result<D::File, DiskError> {
+    match disk.open(path, OpenMode::CreateNew) {
+        Err(DiskError::AlreadyExists { .. }) => {
+            disk.remove(path)?;
+            disk.open(path, OpenMode::CreateNew)
+        }
+        other => other,
+    }
 }
 
 /// Reads a whole small file; `None` when there is none.

@@ -152,6 +152,11 @@ impl<D: Disk> Opening<D> {
         }
         bases.sort_unstable();
         log.snapshots.sort_unstable();
+        if !points.clean {
+            // Nobody knows which of these a killed process had synced.
+            let vouched = points.recovery.unwrap_or(Offset::ZERO);
+            log.unsynced_snapshots.extend(log.snapshots.iter().copied().filter(|&offset| offset >= vouched));
+        }
         // What retention had let go before the stop, though the renames may not have lasted.
         let log_start = points.log_start.unwrap_or(Offset::ZERO);
         while bases.len() > 1 && bases[1] <= log_start {

@@ -13,7 +13,7 @@
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
-use super::{Disk, DiskError, LogError, OpenMode, names};
+use super::{Disk, DiskError, LogError, checkpoint, names};
 use crate::mutant;
 
 /// What is to be made durable.
@@ -49,8 +49,7 @@ impl<D: Disk> Settlement<D> {
     pub(crate) fn replace(&mut self, disk: &D, dir: &str, file: &str, content: &[u8]) -> Result<(), DiskError> {
         let path = names::inside(dir, file);
         let tmp = format!("{path}{}", names::TMP);
-        let handle = disk.open(&tmp, OpenMode::CreateOrOpen)?;
-        disk.set_len(&handle, 0)?;
+        let handle = checkpoint::create(disk, &tmp)?;
         disk.write_at(&handle, 0, &[content])?;
         self.files.push(handle);
         self.replacements.push((tmp, path));

@@ -61,7 +61,7 @@ pub(crate) struct Log<D: Disk> {
     /// That file, from the moment on at which there is data to sync.
     owner: Option<D::File>,
     /// Snapshot files not yet synced.
-    unsynced_snapshots: Vec<Offset>,
+    pub(crate) unsynced_snapshots: Vec<Offset>,
     /// Bytes of batches behind the newest snapshot.
     pub(crate) since_snapshot: u64,
     /// Counts truncations: a sync begun before one says nothing about what was written after it.
