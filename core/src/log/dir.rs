@@ -705,8 +705,11 @@ impl<D: Disk> LogDir<D> {
             open.drop_oldest(count, wall)?;
         }
         let open = self.log(log)?;
-        open.remove_doomed(wall)?;
-        Ok(trimmed(open))
+        match open.remove_doomed(wall) {
+            // They go next time; where the log starts now must be told.
+            Ok(()) | Err(LogError::DiskFull | LogError::TooManyFiles) => Ok(trimmed(open)),
+            Err(error) => Err(error),
+        }
     }
 
     fn delete(&mut self, log: LogId) -> Result<JobOutcome, LogError> {

@@ -550,8 +550,12 @@ impl<D: Disk> Log<D> {
             for extension in [names::LOG, names::INDEX, names::TIME_INDEX, names::TXN_INDEX, names::SNAPSHOT] {
                 let path = self.at.segment(segment.base, extension);
                 let doomed = alloc::format!("{path}{}", names::DELETED);
-                if self.at.rename(&path, &doomed)? {
-                    self.doomed.push((wall.plus_millis(delay), doomed));
+                match self.at.rename(&path, &doomed) {
+                    Ok(true) => self.doomed.push((wall.plus_millis(delay), doomed)),
+                    Ok(false) => {}
+                    // The log has begun behind it already, and space is wanted.
+                    Err(error) if error.is_passing() => self.at.remove(&path)?,
+                    Err(error) => return Err(error.into()),
                 }
             }
             self.snapshots.retain(|&offset| offset != segment.base);
@@ -565,10 +569,16 @@ impl<D: Disk> Log<D> {
     /// Removes the files whose delay is over.
     pub(crate) fn remove_doomed(&mut self, wall: Timestamp) -> Result<(), LogError> {
         let due = self.doomed.iter().take_while(|(due, _)| *due <= wall).count();
-        for (_, path) in self.doomed.drain(..due) {
-            self.at.remove(&path)?;
-        }
-        Ok(())
+        let mut removed = Ok(());
+        let count = self.doomed[..due]
+            .iter()
+            .take_while(|(_, path)| {
+                removed = self.at.remove(path);
+                removed.is_ok()
+            })
+            .count();
+        self.doomed.drain(..count);
+        Ok(removed?)
     }
 
     /// Writes everything, derived files included, with a snapshot at the end. Once it is settled, the whole log is
