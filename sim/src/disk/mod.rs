@@ -303,8 +303,9 @@ impl Inner {
         self.boarding = None;
         self.bill = 0;
         let named: Vec<Inode> = self.names.files("").into_iter().map(|(_, inode)| inode).collect();
-        // No process holds a handle on what has no name any more.
-        self.images.retain(|inode, _| named.contains(inode));
+        // No process holds a handle on what has no name any more, and no power loss can give it one.
+        let linked = self.names.linked();
+        self.images.retain(|inode, _| linked.contains(inode));
         // A name may have come back to a file whose every byte was lost.
         for inode in named {
             self.images.entry(inode).or_default();
@@ -710,6 +711,23 @@ mod tests {
         assert_eq!(disk.write_at(&file, 0, &[b"123", b"456"]), Ok(()));
         disk.remove("a").expect("fair weather");
         assert_eq!(disk.used(), 0);
+    }
+
+    #[test]
+    fn a_rename_that_is_taken_back_gives_the_old_file_back() {
+        for seed in 0..50 {
+            let disk = disk(seed);
+            for (path, bytes) in [("a", &b"old"[..]), ("b", b"new")] {
+                let file = write(&disk, path, bytes);
+                disk.sync(&file).expect("fair weather");
+                disk.sync_dir("").expect("fair weather");
+            }
+            disk.rename("b", "a").expect("fair weather");
+            disk.process_died();
+            disk.power_lost();
+            let left = read(&disk, "a").expect("it has always been there");
+            assert!(left == b"old"[..] || left == b"new"[..], "{left:?}");
+        }
     }
 
     #[test]

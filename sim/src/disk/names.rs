@@ -5,7 +5,7 @@
 //! renamed one has its old name, its new one or, rarely, both. A folder is an inode like a file, so that renaming it
 //! carries along what is in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     rng::Stream,
@@ -157,6 +157,16 @@ impl Names {
                 found.push((path, inode));
             }
         }
+    }
+
+    /// Files that have a name, or can have one again when the power goes.
+    pub(crate) fn linked(&self) -> BTreeSet<Inode> {
+        let journalled = self.journal.iter().map(|(_, change)| match change {
+            Change::Link { inode, .. } | Change::Move { inode, .. } => *inode,
+            Change::Unlink { folder, .. } => *folder,
+        });
+        let durable = self.folders.values().flat_map(|folder| folder.now.values().chain(folder.durable.values()));
+        durable.copied().chain(journalled).collect()
     }
 
     /// A sync of this folder begins.

@@ -22,7 +22,10 @@ pub(super) fn order_text(order: &Job) -> String {
             format!("append {} sync={sync}", span.unwrap_or_default())
         }
         Job::Open { dir, .. } => format!("open {dir}"),
-        Job::Configure { .. } => "configure".to_owned(),
+        Job::Configure { config } => {
+            let (age, bytes) = (config.retention.map(|age| age.as_millis()), config.retention_bytes);
+            format!("configure retention.ms={age:?} retention.bytes={bytes:?} {:?}", config.cleanup)
+        }
         order => format!("{order:?}"),
     }
 }
