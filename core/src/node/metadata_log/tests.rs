@@ -330,7 +330,8 @@ fn history(voters: i32, seed: u64) -> u64 {
     }
     rig.heal();
     let stopped = |rig: &Rig| stopping.iter().all(|node| !rig.is_running(*node));
-    assert!(watch_until(&mut rig, &mut watch, Duration::from_secs(10), stopped), "seed {seed}: a node does not stop");
+    let long = Duration::from_secs(30);
+    assert!(watch_until(&mut rig, &mut watch, long, stopped), "voters {voters}, seed {seed}: a node does not stop");
     for node in nodes.iter().filter(|node| !rig.is_running(**node)).copied().collect::<Vec<_>>() {
         rig.start(node);
         watch.restarted(node);
