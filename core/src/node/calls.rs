@@ -12,6 +12,7 @@ use crate::{
     epoch::LeaderEpoch,
     ids::{CallId, LogId, NodeId, RequestId},
     message::{CallError, ErrorCode, MetadataRequest, PeerRequest, PeerResponse, Request, Response},
+    quorum::Quorum,
     time::Duration,
 };
 
@@ -198,7 +199,8 @@ impl Node {
     /// Routes what a peer asks. Peers are answered in every phase but the last ones: a quorum must form before anybody
     /// can serve.
     pub(super) fn on_peer_request(&mut self, id: RequestId, request: PeerRequest) {
-        let votes = self.quorum().is_some() && !matches!(self.phase, Phase::Closed | Phase::Halted);
+        let takes_part = self.quorum().is_some_and(Quorum::has_started);
+        let votes = takes_part && !matches!(self.phase, Phase::Closed | Phase::Halted);
         match request {
             PeerRequest::Vote(r) if votes => self.on_vote_request(id, &r),
             PeerRequest::BeginEpoch(r) if votes => self.on_begin_epoch(id, &r),

@@ -226,6 +226,11 @@ impl Quorum {
         self.on_time(now);
     }
 
+    /// Does it take part? Before [`Quorum::start`] its owner still reads the log, and what others say must wait.
+    pub fn has_started(&self) -> bool {
+        !matches!(&self.role, Role::Unattached { stand_at } if *stand_at == NEVER)
+    }
+
     /// The next order.
     pub fn next_order(&mut self) -> Option<Order> {
         self.orders.pop_front()
