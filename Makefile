@@ -40,7 +40,7 @@ smoke: binary
 sim: binary
 	$(TARGET)/sim/tidelog sim sweep --seeds $(SEEDS)
 
-# Real clients, the command line, a few crashes.
+# Real clients, the command line, a few crashes, real clusters.
 outside: prepare binary
 	$(PYTEST)
 

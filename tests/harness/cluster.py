@@ -1,0 +1,105 @@
+"""A cluster under test: one `tidelog serve` for each node, on ports that the system picks, formed by a list."""
+
+import json
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+from harness.server import Server, run
+
+
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody has now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [bound.getsockname()[1] for bound in sockets]
+    for bound in sockets:
+        bound.close()
+    return ports
+
+
+class Cluster:
+    """Nodes 1, 2, 3, ... of one cluster."""
+
+    def __init__(self, folder, nodes=3, arguments=(), racks=()):
+        natives = [f"127.0.0.1:{port}" for port in free_ports(nodes)]
+        self.peers = ",".join(f"{node}@{native}" for node, native in enumerate(natives, 1))
+        self.nodes = {}
+        for node, native in enumerate(natives, 1):
+            rack = ["--rack", racks[node - 1]] if racks else []
+            self.nodes[node] = Server(
+                folder / f"node-{node}", native=native, arguments=["--node-id", node, "--peers", self.peers, *rack, *arguments]
+            )
+
+    def start(self, order=None, ready_within=60):
+        """Starts the nodes in this order and returns the seconds until all of them served clients."""
+        begin = time.perf_counter()
+        failures = []
+
+        def start(server):
+            try:
+                server.start(ready_within)
+            except AssertionError as error:
+                failures.append(str(error))
+
+        threads = [threading.Thread(target=start, args=[self.nodes[node]]) for node in order or self.nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures, "\n".join(failures)
+        return time.perf_counter() - begin
+
+    @property
+    def kafka(self):
+        return ",".join(server.kafka for server in self.nodes.values())
+
+    @property
+    def native(self):
+        return ",".join(server.native for server in self.nodes.values())
+
+    def as_server(self):
+        """What the loads take for a server."""
+        return SimpleNamespace(kafka=self.kafka, native=self.native, log_text=self.log_text)
+
+    def cli(self, *arguments, within=60):
+        """Runs a verb against the cluster and returns what it printed as JSON."""
+        done = run(*arguments, "--bootstrap", self.native, "--json", timeout=within)
+        assert done.returncode == 0, f"{arguments}: {done.stderr.decode()}\n{self.log_text()}"
+        return json.loads(done.stdout)
+
+    def status(self):
+        return self.cli("cluster", "status")
+
+    def partitions(self, topic):
+        """The partitions of a topic as `topic describe` has them."""
+        return self.cli("topic", "describe", topic)[0]["partitions"]
+
+    def wait_until(self, done, within=60):
+        """Waits until `done()` says so; it may fail while the cluster is without a leader."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                if done():
+                    return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+            assert time.monotonic() < deadline, f"it did not happen within {within} s:\n{self.log_text()}"
+            time.sleep(0.05)
+
+    def stop(self):
+        """SIGTERM to all; returns the exit codes."""
+        codes = {}
+        threads = [
+            threading.Thread(target=lambda node=node, server=server: codes.update({node: server.stop()}))
+            for node, server in self.nodes.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return codes
+
+    def log_text(self):
+        return "\n".join(f"--- node {node}\n{server.log_text()[-4000:]}" for node, server in self.nodes.items() if server.process)
