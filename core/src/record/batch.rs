@@ -183,6 +183,16 @@ impl Iterator for Batches {
     }
 }
 
+/// The offset after the last of these batches, which were checked before; `None` where there is none.
+pub fn offset_after(mut batches: &[u8]) -> Option<Offset> {
+    let mut after = None;
+    while let Ok((header, size)) = peek(batches) {
+        after = Some(header.next_offset());
+        batches = batches.get(size..).unwrap_or_default();
+    }
+    after
+}
+
 /// Header and size of the batch at the front, judged by what it says alone: whoever walks over headers can take its
 /// offsets and size for possible ones. Nothing proves that they are those that were written.
 pub(crate) fn peek(bytes: &[u8]) -> Result<(BatchHeader, usize), BatchError> {

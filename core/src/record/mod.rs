@@ -12,7 +12,7 @@ mod builder;
 mod control;
 
 pub(crate) use batch::peek;
-pub use batch::{Batch, BatchError, Batches};
+pub use batch::{Batch, BatchError, Batches, offset_after};
 pub use builder::{BatchBuilder, BatchOptions};
 pub use control::Control;
 pub use header::{BatchHeader, Compression, HEADER_BYTES, TimestampType};

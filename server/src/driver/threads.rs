@@ -118,6 +118,7 @@ fn disk_thread<D: Disk>(
     while letters.take(&mut orders, wait) {
         let mut held = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(worker) = held.as_mut() else { return };
+        let has_time = orders.is_empty();
         for order in orders.drain(..) {
             match order {
                 Order::Run { log, job, order } => worker.run(log, job, order),
@@ -154,10 +155,13 @@ fn disk_thread<D: Disk>(
         }
         worker.step();
         report(worker, ended);
+        if has_time && !worker.has_steps() {
+            worker.read_ahead();
+        }
         wait = match gathering {
             _ if worker.has_steps() => Wait::No,
             // A sync that ended just now may have left work to sync, which the next round begins with.
-            None if worker.is_sync_due() => Wait::No,
+            None if worker.is_sync_due() || worker.looks_ahead() => Wait::No,
             None => Wait::Long,
             Some(until) => Wait::Until(until),
         };

@@ -17,6 +17,10 @@
 //! appends falls apart into one small sync and one large, and half of the disk's syncs are wasted. A lone producer
 //! never waits.
 //!
+//! **Reading ahead.** A reader that catches up asks for one large piece after another. While one is on its way through the
+//! sockets the worker has nothing to do, so it reads what follows, up to the bound of the last read; it is dropped as soon
+//! as a job does anything to its log but append.
+//!
 //! **Order.** Jobs of one log begin in the order in which they came. Work in steps (recovery, compaction) lets
 //! others pass between two steps. What changes the log's end or takes it away waits until the log has no outcome held.
 //!
@@ -96,6 +100,9 @@ pub(super) struct Worker<D: Disk> {
     is_syncing: bool,
     /// Bytes read from files that are still on their way to readers.
     read_bytes_out: Arc<AtomicUsize>,
+    /// What a reader is likely to ask for next, to be read when there is time; and what was read so.
+    looks_ahead: Option<LogRead>,
+    ahead: VecDeque<Ahead>,
     /// Appended since the last checkpoint.
     is_changed: bool,
     /// A round of checkpoints has been begun and not ended.
@@ -115,6 +122,12 @@ struct LogJobs {
     long: Option<Long>,
     /// Not begun, behind one that has to wait.
     blocked: VecDeque<(JobId, Job)>,
+}
+
+/// Batches read before they were asked for.
+struct Ahead {
+    order: LogRead,
+    bytes: Bytes,
 }
 
 struct Held {
@@ -141,6 +154,8 @@ impl<D: Disk> Worker<D> {
             sync_took: Duration::ZERO,
             is_syncing: false,
             read_bytes_out: Arc::default(),
+            looks_ahead: None,
+            ahead: VecDeque::new(),
             is_changed: false,
             is_checkpointing: false,
             ended: Vec::new(),
@@ -235,6 +250,7 @@ impl<D: Disk> Worker<D> {
             self.unblock(log);
         }
         if let Some(error) = lost {
+            self.ahead.clear();
             self.fail_written(&error);
         }
     }
@@ -262,9 +278,11 @@ impl<D: Disk> Worker<D> {
         let Records::Log(order) = records else { return };
         let room = READ_BYTES_OUT_MAX.saturating_sub(self.read_bytes_out.load(Ordering::Relaxed));
         let order = LogRead { max_bytes: order.max_bytes.min(room), ..*order };
-        *records = match self.dir.read(&order) {
+        let read = self.take_ahead(&order).map_or_else(|| self.dir.read(&order), Ok);
+        *records = match read {
             Ok(bytes) if bytes.is_empty() => Records::Empty,
             Ok(bytes) => {
+                self.look_ahead(&order, &bytes);
                 self.metrics.cold_read_bytes.add(bytes.len() as u64);
                 Records::Bytes(OnItsWay::track(bytes, &self.read_bytes_out))
             }
@@ -313,13 +331,69 @@ impl<D: Disk> Worker<D> {
         let bytes = append_bytes(&order);
         self.is_changed |=
             !matches!(order, Job::Read { .. } | Job::FindTimestamp { .. } | Job::FindMaxTimestamp { .. });
+        let adds = matches!(
+            order,
+            Job::Append { .. }
+                | Job::Read { .. }
+                | Job::FindTimestamp { .. }
+                | Job::FindMaxTimestamp { .. }
+                | Job::NoteHighWatermark { .. }
+        );
+        if !adds {
+            self.ahead.retain(|ahead| ahead.order.log != log);
+        }
         let step = self.dir.execute(log, order);
         self.stepped(log, job, bytes, is_open, step);
     }
 
+    /// What was read ahead for this very order, if it was.
+    fn take_ahead(&mut self, order: &LogRead) -> Option<Bytes> {
+        let fits = |ahead: &Ahead| {
+            ahead.order.log == order.log
+                && ahead.order.from == order.from
+                && ahead.order.bound <= order.bound
+                && ahead.bytes.len() <= order.max_bytes
+        };
+        let at = self.ahead.iter().position(fits)?;
+        self.ahead.remove(at).map(|ahead| ahead.bytes)
+    }
+
+    /// A reader that was given as much as it takes will come for what follows.
+    fn look_ahead(&mut self, order: &LogRead, bytes: &Bytes) {
+        if bytes.len() < READ_AHEAD_BYTES_MIN || bytes.len() < order.max_bytes / 2 {
+            return;
+        }
+        let next = tidelog_core::record::offset_after(bytes).filter(|&next| next < order.bound);
+        self.looks_ahead = next.map(|from| LogRead { from, ..*order });
+    }
+
+    /// Is there something to read ahead?
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.looks_ahead.is_some()
+    }
+
+    /// Reads ahead; for a time when nothing else is to be done.
+    pub(super) fn read_ahead(&mut self) {
+        let Some(order) = self.looks_ahead.take() else { return };
+        // Damage is for the reader to meet, should it come here.
+        if let Ok(bytes) = self.dir.read(&order)
+            && !bytes.is_empty()
+        {
+            if self.ahead.len() >= READS_AHEAD_MAX {
+                self.ahead.pop_front();
+            }
+            self.ahead.push_back(Ahead { order, bytes });
+        }
+    }
+
     fn stepped(&mut self, log: LogId, job: JobId, bytes: usize, is_open: bool, step: Step) {
         match step {
-            Step::Done(outcome) => self.ended.push(Ended { log, job, outcome, bytes }),
+            Step::Done(outcome) => {
+                if matches!(outcome, Err(LogError::Offline(_))) {
+                    self.ahead.clear();
+                }
+                self.ended.push(Ended { log, job, outcome, bytes });
+            }
             Step::Sync(outcome) => {
                 let jobs = self.logs.entry(log).or_default();
                 if jobs.written.is_empty() {
@@ -427,5 +501,87 @@ fn read_error(error: &LogError) -> ErrorCode {
 
 /// The longest that a sync waits for more appends.
 const PATIENCE_MAX: Duration = Duration::from_millis(1);
+/// How much must have been read at a time for what follows to be read ahead.
+const READ_AHEAD_BYTES_MIN: usize = 256 << 10;
+/// Reads ahead that are kept: for so many readers at a time.
+const READS_AHEAD_MAX: usize = 4;
 /// Bytes read from files that may be on their way to readers before reads become small.
 const READ_BYTES_OUT_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use tidelog_core::{
+        epoch::LeaderEpoch,
+        ids::{DirectoryId, NodeId, TopicId},
+        log::{Identity, LogConfig},
+        offset::Offset,
+        record::{Batch, BatchBuilder, BatchOptions, Batches},
+        time::Timestamp,
+    };
+
+    use super::*;
+    use crate::disk::{DataLock, FileDisk};
+
+    const LOG: LogId = LogId(1);
+    const BATCHES: i64 = 24;
+    const VALUE: [u8; 60_000] = [7; 60_000];
+
+    fn worker(folder: &std::path::Path) -> Worker<FileDisk> {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).expect("a temporary folder can be made");
+        let disk = FileDisk::new(DataLock::acquire(folder).expect("nobody else has it"), 16);
+        let identity = Identity { node: NodeId(1), cluster_id: "c".to_owned(), directory: DirectoryId([1; 16]) };
+        LogDir::format(&disk, &identity).expect("it is empty");
+        let mut worker = Worker::new(LogDir::open(disk).expect("formatted").0, Arc::default());
+        let topic_id = TopicId([1; 16]);
+        let (config, wall) = (LogConfig::default(), Timestamp(0));
+        worker.run(LOG, JobId(0), Job::Open { dir: "t-0".to_owned(), topic_id, config, wall });
+        let batches = (0..BATCHES).map(|offset| {
+            let mut builder = BatchBuilder::new();
+            builder.append(0, Timestamp(1), None, Some(&VALUE), []);
+            let mut batch: Batch = builder.build(&BatchOptions::default());
+            batch.stamp(Offset(offset), LeaderEpoch(0));
+            batch
+        });
+        worker.run(LOG, JobId(1), Job::Append { batches: batches.collect(), sync: false, wall });
+        worker
+    }
+
+    fn read(worker: &mut Worker<FileDisk>, from: i64) -> (Records, ErrorCode) {
+        let order = LogRead {
+            log: LOG,
+            from: Offset(from),
+            bound: Offset(BATCHES),
+            max_bytes: 8 * VALUE.len(),
+            at_least_one: true,
+        };
+        let (mut records, mut error) = (Records::Log(order), ErrorCode::None);
+        worker.read_records(&mut records, &mut error, &"t-0");
+        (records, error)
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_would_be_read_and_goes_when_its_log_is_changed() {
+        let folder = std::env::temp_dir().join(format!("tidelog-ahead-{}", std::process::id()));
+        let mut worker = worker(&folder);
+        let mut next = 0;
+        while next < BATCHES {
+            let (records, _) = read(&mut worker, next);
+            let Records::Bytes(bytes) = records else { panic!("there is more: {records:?}") };
+            for batch in Batches(bytes) {
+                let header = *batch.expect("whole batches").header();
+                assert_eq!(header.base_offset, Offset(next));
+                next += 1;
+            }
+            worker.read_ahead();
+            assert_eq!(worker.ahead.len(), usize::from(next < BATCHES), "at {next}");
+        }
+        drop(read(&mut worker, 0));
+        worker.read_ahead();
+        assert_eq!(worker.ahead.len(), 1);
+        worker.run(LOG, JobId(2), Job::Truncate { to: Offset(2) });
+        assert!(worker.ahead.is_empty());
+        assert_eq!(read(&mut worker, 4).1, ErrorCode::OffsetOutOfRange);
+        std::fs::remove_dir_all(&folder).expect("it is there");
+    }
+}
