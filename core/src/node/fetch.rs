@@ -122,5 +122,6 @@ impl Node {
         self.finish_fetch(id);
         self.finish_pull(id);
         self.finish_replica_fetch(id);
+        self.finish_delete(id);
     }
 }

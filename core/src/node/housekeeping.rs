@@ -36,7 +36,11 @@ impl Node {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let damage = outcome.as_ref().err().filter(|error| matches!(error, LogError::Corrupt { .. })).cloned();
         match outcome {
-            Ok(JobOutcome::Trimmed { log_start, size, .. }) => partition.trimmed(log_start, size),
+            Ok(JobOutcome::Trimmed { log_start, size, .. }) => {
+                partition.trimmed(log_start, size);
+                // Its leader is told where it begins.
+                self.pull_again(log);
+            }
             Ok(JobOutcome::Expired { producers }) => partition.producers_expired(&producers, self.now.wall),
             Ok(_) => {}
             // What could not be done now is due again next time; only damage is for good.

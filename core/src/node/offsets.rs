@@ -6,6 +6,7 @@ use super::{Node, Purpose, parked::Gather};
 use crate::{
     epoch::LeaderEpoch,
     ids::{JobId, LogId, RequestId},
+    limits,
     log::{Job, JobOutcome, LogError},
     message::{
         DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeletedRecords, EpochEnd, ErrorCode,
@@ -14,7 +15,7 @@ use crate::{
     },
     offset::Offset,
     replica::Partition,
-    time::Timestamp,
+    time::{Duration, Timestamp},
 };
 
 impl Node {
@@ -33,7 +34,7 @@ impl Node {
             }
             partitions.push(listed);
         }
-        self.gather(id, Response::ListOffsets(ListOffsetsResponse { partitions }), waiting);
+        self.gather(id, Response::ListOffsets(ListOffsetsResponse { partitions }), waiting, Duration::ZERO);
     }
 
     /// Answers at once into `listed`, or orders the job that will.
@@ -102,7 +103,8 @@ impl Node {
             }
             partitions.push(deleted);
         }
-        self.gather(id, Response::DeleteRecords(DeleteRecordsResponse { partitions }), waiting);
+        let timeout = request.timeout.min(limits::PRODUCE_WAIT_MAX);
+        self.gather(id, Response::DeleteRecords(DeleteRecordsResponse { partitions }), waiting, timeout);
     }
 
     fn delete_one(&mut self, asked: &DeleteRecordsPartition) -> Result<JobId, ErrorCode> {
@@ -113,11 +115,12 @@ impl Node {
         Ok(self.effects.run(log, Job::RaiseLogStart { to }))
     }
 
-    fn gather(&mut self, id: RequestId, response: Response, waiting: usize) {
+    fn gather(&mut self, id: RequestId, response: Response, waiting: usize, timeout: Duration) {
         if waiting == 0 {
             self.respond(id, response);
         } else {
-            self.gathers.park(id, Gather { response, waiting });
+            let deadline = self.now.mono.after(timeout);
+            self.gathers.park(id, Gather { response, waiting, deadline });
         }
     }
 
@@ -133,6 +136,9 @@ impl Node {
             (&outcome, self.partitions.get_mut(&log))
         {
             partition.trimmed(*log_start, *size);
+            if self.awaits_replicas(log, request, index, *log_start) {
+                return;
+            }
         }
         // Its client may be gone.
         let Some(gather) = self.gathers.get(request) else { return };
@@ -141,6 +147,12 @@ impl Node {
             Response::DeleteRecords(response) => fill_deleted(&mut response.partitions[index], outcome),
             other => unreachable!("{other:?} is not gathered"),
         }
+        self.part_gathered(request);
+    }
+
+    /// One part fewer is missing.
+    pub(super) fn part_gathered(&mut self, request: RequestId) {
+        let Some(gather) = self.gathers.get(request) else { return };
         gather.waiting -= 1;
         if gather.waiting == 0
             && let Some(gather) = self.gathers.take(request)

@@ -32,6 +32,8 @@ pub(super) struct ParkedFetch {
 pub(super) struct Gather {
     pub(super) response: Response,
     pub(super) waiting: usize,
+    /// Until when it may wait for other nodes.
+    pub(super) deadline: Instant,
 }
 
 /// Requests of one kind, by id.

@@ -10,6 +10,7 @@
 //! that many changes share one message. **Cost follows the partitions that changed:** nothing here walks over all of
 //! them but what runs every few seconds.
 
+mod deletes;
 mod isr;
 mod pull;
 mod serve;
@@ -54,6 +55,8 @@ pub(super) struct Replication {
     /// Partitions to look at again.
     retries: BTreeSet<(Instant, LogId)>,
     isr: isr::Wishes,
+    /// DeleteRecords that wait for followers.
+    deleting: Vec<deletes::Deleting>,
     /// When those that lag are looked for, and when high watermarks are noted for the checkpoint.
     lag_check: Option<Instant>,
     note_check: Option<Instant>,
@@ -321,3 +324,6 @@ impl Node {
 fn half(span: Duration) -> Duration {
     Duration::from_nanos((span.0 / 2).max(1))
 }
+
+#[cfg(test)]
+mod tests;

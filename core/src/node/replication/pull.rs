@@ -158,7 +158,7 @@ impl Node {
     }
 
     /// A partition that is followed has something to say.
-    pub(super) fn pull_again(&mut self, log: LogId) {
+    pub(in crate::node) fn pull_again(&mut self, log: LogId) {
         let Some(&leader) = self.replication.following.get(&log) else { return };
         if let Some(puller) = self.replication.pullers.get_mut(&leader) {
             puller.dirty.insert(log);

@@ -213,6 +213,7 @@ impl Node {
         if outside {
             self.consider_isr(log, None);
         }
+        self.low_watermark_moved(log);
     }
 
     /// What this node is to a partition has changed: whoever follows it here may be told something else.
