@@ -524,7 +524,7 @@ mod tests {
 
     const LOG: LogId = LogId(1);
     const BATCHES: i64 = 24;
-    const VALUE: [u8; 60_000] = [7; 60_000];
+    static VALUE: [u8; 60_000] = [7; 60_000];
 
     fn worker(folder: &std::path::Path) -> Worker<FileDisk> {
         let _ = std::fs::remove_dir_all(folder);
