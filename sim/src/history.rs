@@ -99,6 +99,8 @@ pub struct History {
     pub echoes: Vec<(Value, Offset, u64)>,
     /// One for each partition alive at the end.
     pub finals: BTreeMap<TopicPartition, FinalRead>,
+    /// Do partitions have several replicas?
+    pub replicated: bool,
     /// Partitions from which compaction may take records.
     pub compacted: BTreeSet<TopicId>,
     /// Lawful losses.
@@ -119,6 +121,10 @@ impl History {
     /// A send was acknowledged.
     pub fn acknowledged(&mut self, value: Value, offset: Option<Offset>, at: u64) {
         let sent = &mut self.sends[value as usize];
+        if self.replicated && sent.acks == Acks::Leader {
+            // One leader alone has promised nothing that its successor must keep.
+            return;
+        }
         sent.fate = Fate::Acknowledged(offset);
         sent.settled_at = at;
     }

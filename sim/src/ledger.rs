@@ -201,6 +201,8 @@ impl Ledger {
             Job::Retain { high_watermark, wall } => Open::Retain { high_watermark: *high_watermark, wall: *wall },
             Job::RaiseLogStart { to } => {
                 self.raised_to = self.raised_to.max(*to);
+                // A follower whose leader's log begins past its own end begins anew there.
+                self.end = self.end.max(*to);
                 Open::Raise { to: *to }
             }
             Job::Clean { bound, wall } => {
@@ -264,7 +266,11 @@ impl Ledger {
                 self.end = self.last_end();
                 self.recount_producers();
             }
-            (_, Ok(JobOutcome::Trimmed { log_start, .. })) => self.log_start = self.log_start.max(*log_start),
+            (_, Ok(JobOutcome::Trimmed { log_start, .. })) => {
+                self.log_start = self.log_start.max(*log_start);
+                self.promised = self.promised.max(*log_start);
+                self.answered = self.answered.max(*log_start);
+            }
             (_, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
                 if *end < self.end {
                     self.cut(*end);

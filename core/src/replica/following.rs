@@ -31,6 +31,8 @@ pub(super) struct Follower {
     pub(super) cutting: bool,
     /// The leader owes an answer from the end of this log on.
     asked: bool,
+    /// From where it was asked last: the log may have lost its end since, and the answer then does not follow it.
+    asked_from: Offset,
     /// What the leader has been told that this replica has, and where its log begins.
     said: Option<(Offset, Offset)>,
     /// Planted bugs alone turn these on: the log is taken for the leader's without asking.
@@ -46,6 +48,7 @@ impl Follower {
             raising: Offset::ZERO,
             cutting,
             asked: false,
+            asked_from: Offset::ZERO,
             said: None,
             trusts_own_log,
         }
@@ -121,7 +124,7 @@ impl Partition {
             ask.last_epoch = LeaderEpoch::NONE;
         }
         if room && !follower.asked {
-            follower.asked = true;
+            (follower.asked, follower.asked_from) = (true, log_end);
             ask.offset = log_end;
         }
         let says = Some((ask.acknowledged, ask.log_start));
@@ -172,6 +175,9 @@ impl Partition {
     ) -> Result<usize, Unfit> {
         if self.failing || self.in_flight.has_failed() || self.offline || self.is_cutting() || self.is_leader() {
             return Err(Unfit::Busy);
+        }
+        if self.following().is_some_and(|f| f.asked_from > self.log_end) {
+            return Err(Unfit::OutOfOrder);
         }
         let mut next = self.log_end;
         let mut fit: Vec<Batch> = Vec::new();

@@ -29,6 +29,7 @@ pub struct MachineProducer {
     think: u64,
     core: Core,
     idempotent: bool,
+    acks: Acks,
     /// Its own look at topics: histories are kept by topic id.
     desk: Desk<()>,
     atlas: Atlas,
@@ -48,8 +49,9 @@ impl MachineProducer {
         let mut random = Stream::new(seed, Purpose::Workload, id);
         let idempotent = random.chance(800_000);
         let codecs = [Compression::None, Compression::None, Compression::Lz4, Compression::Zstd];
+        let acks = if idempotent || random.chance(500_000) { Acks::All } else { Acks::Leader };
         let config = ProducerConfig {
-            acks: if idempotent || random.chance(500_000) { Acks::All } else { Acks::Leader },
+            acks,
             idempotence: idempotent,
             compression: *random.pick(&codecs),
             linger: Duration::from_millis(random.below(20)),
@@ -67,6 +69,7 @@ impl MachineProducer {
             think,
             core,
             idempotent,
+            acks,
             desk: Desk::new(),
             atlas: Atlas::default(),
             atlas_due: 0,
@@ -109,7 +112,7 @@ impl MachineProducer {
                         session: self.id << 32,
                         key,
                         tombstone: false,
-                        acks: Acks::All,
+                        acks: self.acks,
                         // After a new epoch the machine may leave records undelivered, but never doubles any.
                         exactly_once: self.idempotent && !scene.config.forgets_producers(),
                         fate: Fate::Open,

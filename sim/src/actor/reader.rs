@@ -28,6 +28,8 @@ pub struct Reader {
     phase: Phase,
     lanes: BTreeMap<TopicPartition, Lane>,
     has_atlas: bool,
+    /// Somebody did not answer, or does not lead.
+    is_stale: bool,
     next: u64,
     /// Partitions that said themselves that they are corrupt need not be written or read.
     excused: Vec<TopicPartition>,
@@ -43,6 +45,12 @@ struct Lane {
     done: bool,
     busy: bool,
     trouble: Option<ErrorCode>,
+}
+
+impl Lane {
+    fn has_moved(&self) -> bool {
+        !self.done && matches!(self.trouble, Some(ErrorCode::NotLeaderOrFollower | ErrorCode::UnknownTopicOrPartition))
+    }
 }
 
 #[derive(Debug)]
@@ -62,6 +70,7 @@ impl Reader {
             phase: Phase::Chaos,
             lanes: BTreeMap::new(),
             has_atlas: false,
+            is_stale: false,
             next: u64::MAX,
             excused: Vec::new(),
         }
@@ -81,10 +90,9 @@ impl Reader {
             }
             return;
         }
-        let moved = |lane: &Lane| matches!(lane.trouble, Some(ErrorCode::NotLeaderOrFollower));
-        if scene.config.nodes > 1 && self.desk.is_empty() && self.lanes.values().any(moved) {
+        if scene.config.nodes > 1 && self.is_stale {
             // Leadership moves until all is quiet.
-            self.lanes.values_mut().for_each(|lane| lane.trouble = lane.trouble.filter(|_| !moved(lane)));
+            self.is_stale = false;
             self.desk.call(scene, 1_000 * MS, Atlas::request(), Errand::Atlas);
         }
         let idle: Vec<TopicPartition> = self.lanes.iter().filter(|(_, lane)| !lane.busy).map(|(&to, _)| to).collect();
@@ -266,6 +274,7 @@ impl Actor for Reader {
     fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
         if let Some(errand) = self.desk.close(call) {
             let answered = matches!(reply, Reply::Answered(_));
+            self.is_stale |= !answered || self.lanes.values().any(Lane::has_moved);
             self.over(scene, errand, reply);
             self.next = scene.now + if answered { 0 } else { 100 * MS };
         }
@@ -277,6 +286,7 @@ impl Actor for Reader {
         }
         self.excused = scene.history.reported_corrupt.iter().copied().collect();
         for errand in self.desk.overdue(scene) {
+            self.is_stale = true;
             self.over(scene, errand, Reply::Lost);
         }
         if scene.now >= self.next {

@@ -116,6 +116,15 @@ pub fn watch(ledger: &Ledger, history: &History, seen: &Seen<'_>) -> Result<(), 
     t2::watch(ledger, history, seen)
 }
 
+/// The same of a follower's order: it answers for its own log, not for what its leader has admitted into it. Leaders and
+/// followers forget idle producers each in their own time.
+pub fn watch_copy(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
+    r5::watch(ledger, seen)?;
+    r11::watch(ledger, seen)?;
+    r12::watch(ledger, seen)?;
+    r14::watch(ledger, seen)
+}
+
 /// Judges the answer to a lookup by time.
 pub fn looked_up(ledger: &Ledger, spec: OffsetSpec, committed: Offset, listed: &ListedOffset) -> Result<(), Violation> {
     lookup::check(ledger, spec, committed, listed)

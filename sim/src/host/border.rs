@@ -78,8 +78,12 @@ impl Host {
                         env.oracle.ledgers.remove(&(name, id));
                     } else {
                         let seen = Seen::Ordered { job, order: &order };
+                        let is_copy = env.config.nodes > 1 && self.is_copy(id);
                         let ledger = env.oracle.ledgers.entry((name, id)).or_insert_with(|| Ledger::new(id));
-                        let checked = check::watch(ledger, &env.oracle.history, &seen);
+                        let checked = match is_copy {
+                            true => check::watch_copy(ledger, &seen),
+                            false => check::watch(ledger, &env.oracle.history, &seen),
+                        };
                         ledger.ordered(job, &order);
                         checked?;
                     }

@@ -10,6 +10,7 @@ use tidelog_core::{
 
 use super::{Env, Host, metadata_partition};
 use crate::{
+    canon::PartitionState,
     check::{Violation, m_votes, shared_image, shared_log, violation},
     digest,
     ledger::Ledger,
@@ -33,6 +34,10 @@ impl Host {
                 let Some(&id) = process.logs.get(log) else { return Ok(()) };
                 let Oracle { ledgers, canon, .. } = &mut *env.oracle;
                 let Some(ledger) = ledgers.get_mut(&(self.index, id)) else { return Ok(()) };
+                if matches!(order, Job::StartEpoch { .. }) {
+                    // What was told in an earlier epoch binds nobody in this one.
+                    ledger.told_high_watermark = Offset::ZERO;
+                }
                 if is_loose(ledger) || canon.spared.contains(&id) {
                     return Ok(());
                 }
@@ -58,8 +63,6 @@ impl Host {
                         env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
                         shared_log::truncated(canon, me, ledger, *to, mark)?;
                     }
-                    // What was told in an earlier epoch binds nobody in this one.
-                    Job::StartEpoch { .. } => ledger.told_high_watermark = Offset::ZERO,
                     _ => {}
                 }
                 Ok(())
@@ -98,6 +101,12 @@ impl Host {
         }
         let directory = env.directories[self.index];
         m_votes::saved(&mut env.oracle.canon, NodeId(self.index as i32), directory, vote)
+    }
+
+    /// Is this order of another's making: a follower appends what its leader has admitted?
+    pub(super) fn is_copy(&self, id: TopicPartition) -> bool {
+        let leader = self.node().and_then(|node| node.image().partition(id)).and_then(|partition| partition.leader);
+        id != metadata_partition() && leader != Some(self.id())
     }
 
     /// What has moved with the last input.
@@ -166,8 +175,12 @@ impl Host {
                     let why = format!("node {me} commits up to {mark} before its leader {:?} does", state.leader);
                     return Err(violation("R4", "follower-ahead", id, why));
                 }
-                let books = state.isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
-                shared_log::replicated(canon, id, books, state.isr.len())?;
+                // The leader may know of a change of its in-sync replicas before its image has it.
+                let of_epoch = |state: &&PartitionState| state.leader_epoch == partition.leader_epoch();
+                let states = canon.states.get(&id).into_iter().flat_map(|states| states.values().rev());
+                let isr = states.into_iter().find(of_epoch).map_or(&state.isr, |state| &state.isr);
+                let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
+                shared_log::replicated(canon, id, books, isr.len())?;
             }
         }
         Ok(())

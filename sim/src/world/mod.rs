@@ -182,12 +182,14 @@ impl World {
             random: Stream::new(seed, Purpose::Workload, 1 << 32 | number as u64),
         });
         let clients = clients.collect();
+        let mut oracle = Oracle::default();
+        oracle.history.replicated = config.nodes > 1 && config.replication > 1;
         Self {
             plan: Plan::new(&config),
             queue,
             trace: Trace::new(record),
             tally,
-            oracle: Oracle::default(),
+            oracle,
             frozen: vec![None; hosts.len()],
             directories: hosts.iter().map(Host::directory).collect(),
             hosts,
