@@ -39,10 +39,6 @@ pub enum Mutant {
     X17,
     /// The high watermark is not looked at again when the ISR shrinks (KAFKA-13091).
     X18,
-    /// A reader past a follower's high watermark is told that its offset is out of range (KIP-392).
-    X21,
-    /// A follower sends readers on to another replica (KAFKA-13778).
-    X22,
     /// A follower whose offset is out of range never asks again (KAFKA-7414).
     X23,
     /// `min.insync.replicas` is looked at when a batch is admitted, not when it is acknowledged.

@@ -69,7 +69,7 @@ impl Node {
         }
         self.replication.isr.is_asking = true;
         let request = AlterPartitionRequest { node: self.config.node, broker_epoch: own, partitions };
-        let timeout = self.config.waits.call_timeout;
+        let timeout = self.config.waits.quorum_request_timeout;
         self.call(controller, PeerRequest::AlterPartition(request), timeout, calls::Purpose::AlterPartition(asked));
     }
 

@@ -151,7 +151,10 @@ impl Node {
             self.replication.pulling.insert(leader);
         }
         let purpose = calls::Purpose::Pull { leader, generation: puller.generation };
-        self.call(leader, PeerRequest::Fetch(request), self.config.waits.call_timeout, purpose);
+        // A leader that is silent for longer than its session lasts leads no more.
+        let waits = self.config.waits;
+        let timeout = Duration::from_nanos(waits.replica_fetch_wait.0 + waits.broker_session_timeout.0);
+        self.call(leader, PeerRequest::Fetch(request), timeout, purpose);
         if self.replication.pullers.get(&leader).is_some_and(|p| p.in_flight >= IN_FLIGHT_MAX || p.session == 0) {
             self.replication.pulling.remove(&leader);
         }
