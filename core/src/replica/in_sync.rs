@@ -188,8 +188,11 @@ impl InSync {
         may_join: impl Fn(&FollowerState) -> bool,
         lag: Option<(Instant, Offset, Duration)>,
     ) -> bool {
-        if self.pending.is_some() {
-            return false;
+        if let Some(pending) = &mut self.pending {
+            // A refusal that no newer metadata has explained in all this time is put to the test.
+            let again = pending.refused && lag.is_some();
+            pending.refused &= !again;
+            return again;
         }
         let stays = |f: &FollowerState| lag.is_none_or(|(now, log_end, max)| f.is_caught_up(now, log_end, max));
         let wanted = |f: &FollowerState| match self.committed.contains(&f.node) {
