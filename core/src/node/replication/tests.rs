@@ -5,7 +5,10 @@ use alloc::{collections::BTreeMap, format, string::String, string::ToString, vec
 use super::super::rig::{Rig, new_topic};
 use crate::{
     ids::{NodeId, PartitionId, RequestId, TopicName},
-    message::{Acks, ErrorCode, LogRead, ProducePartition, ProduceRequest, Records, Request, Response, TopicRef},
+    message::{
+        Acks, DeleteRecordsPartition, DeleteRecordsRequest, ErrorCode, LogRead, ProducePartition, ProduceRequest,
+        Records, Request, Response, TopicRef,
+    },
     offset::Offset,
     record::{Batch, BatchBuilder, BatchOptions, Batches},
     replica::Partition,
@@ -190,6 +193,34 @@ fn a_follower_that_cannot_be_reached_is_let_go_and_taken_back() {
     for node in rig.nodes() {
         assert_eq!(values(&mut rig, node, 0), one);
     }
+}
+
+#[test]
+fn records_are_deleted_once_every_replica_in_service_has_deleted_them() {
+    let mut rig = cluster(4, 1, "2");
+    for i in 0..5 {
+        produced(&mut rig, 0, &format!("v{i}"));
+    }
+    settle(&mut rig, 1);
+    let led_by = leader(&rig, 0).expect("it is led");
+    let delete = |to: i64| {
+        let (topic, partition) = (TopicRef::Name(TopicName::new("t")), PartitionId(0));
+        let partitions = alloc::vec![DeleteRecordsPartition { topic, partition, offset: Offset(to) }];
+        Request::DeleteRecords(DeleteRecordsRequest { timeout: Duration::from_secs(2), partitions })
+    };
+    let outcome = |response: Response| match response {
+        Response::DeleteRecords(r) => (r.partitions[0].error, r.partitions[0].low_watermark),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome(rig.call(led_by, delete(3))), (ErrorCode::None, Offset(3)));
+    for node in rig.nodes() {
+        assert_eq!(replica(&rig, node, 0).map(Partition::log_start), Some(Offset(3)));
+    }
+    let other = rig.nodes().into_iter().find(|node| *node != led_by).expect("there are three");
+    rig.cut(led_by, other);
+    assert_eq!(outcome(rig.call(led_by, delete(4))).0, ErrorCode::RequestTimedOut);
+    settle(&mut rig, 1);
+    assert!(rig.run_until(|rig| replica(rig, other, 0).map(Partition::log_start) == Some(Offset(4))));
 }
 
 /// One history: producers write while nodes die, lose power and are cut off; then all is well again.
