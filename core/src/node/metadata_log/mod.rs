@@ -33,6 +33,7 @@ use crate::{
     prng::Prng,
     quorum::{Order, Quorum, QuorumWaits},
     record::{Batch, Batches},
+    time::Duration,
 };
 use commit::Committing;
 use serve::{Pulls, Tail};
@@ -207,7 +208,8 @@ impl Node {
             election: waits.election_timeout,
             fetch: waits.quorum_fetch_timeout,
             request: waits.quorum_request_timeout,
-            poll: waits.replica_fetch_wait,
+            // An idle leader must be heard of before its followers give it up, and they before it does.
+            poll: waits.replica_fetch_wait.min(Duration(waits.quorum_fetch_timeout.0 / 4)),
         };
         let me = (self.config.node, self.config.directory);
         let voters = match self.config.voters.as_slice() {
