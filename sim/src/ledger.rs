@@ -90,6 +90,8 @@ pub enum Open {
         high_watermark: Offset,
         /// As ordered.
         wall: Timestamp,
+        /// The settings as of the order: others may be ordered before it is over.
+        config: Box<LogConfig>,
     },
     /// A raise of the log start.
     Raise {
@@ -198,7 +200,10 @@ impl Ledger {
                 }
                 Open::Append { bases, end: self.end }
             }
-            Job::Retain { high_watermark, wall } => Open::Retain { high_watermark: *high_watermark, wall: *wall },
+            Job::Retain { high_watermark, wall } => {
+                let config = Box::new(self.config.clone());
+                Open::Retain { high_watermark: *high_watermark, wall: *wall, config }
+            }
             Job::RaiseLogStart { to } => {
                 self.raised_to = self.raised_to.max(*to);
                 // A follower whose leader's log begins past its own end begins anew there.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use tidelog_core::{
-    log::JobOutcome,
+    log::{JobOutcome, LogConfig},
     offset::Offset,
     time::{Duration, Timestamp},
 };
@@ -20,7 +20,9 @@ const CODE: &str = "R14";
 pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
     match seen {
         Seen::Ended { job, outcome: Ok(JobOutcome::Trimmed { log_start, size, .. }) } => match ledger.open.get(job) {
-            Some(Open::Retain { high_watermark, wall }) => retained(ledger, *high_watermark, *wall, *log_start, *size),
+            Some(Open::Retain { high_watermark, wall, config }) => {
+                retained(ledger, config, *high_watermark, *wall, *log_start, *size)
+            }
             Some(Open::Raise { to }) if *log_start > (*to).max(ledger.log_start) => {
                 let why = format!("the log start went to {log_start}, {to} was asked for");
                 Err(violation(CODE, "deleted-too-much", ledger.id, why))
@@ -54,6 +56,7 @@ fn retention_is_on(ledger: &Ledger) -> bool {
 
 fn retained(
     ledger: &Ledger,
+    config: &LogConfig,
     high_watermark: Offset,
     wall: Timestamp,
     log_start: Offset,
@@ -67,9 +70,9 @@ fn retained(
     if log_start <= from {
         return Ok(());
     }
-    let large = ledger.config.retention_bytes.is_some_and(|limit| size >= limit);
+    let large = config.retention_bytes.is_some_and(|limit| size >= limit);
     let age = |held: &Held| wall.millis_since(held.header.max_timestamp);
-    let old = |held: &Held| ledger.config.retention.is_some_and(|limit| age(held) > millis(limit));
+    let old = |held: &Held| config.retention.is_some_and(|limit| age(held) > millis(limit));
     if let Some((base, held)) = ledger.held.range(from..log_start).find(|(_, held)| !old(held))
         && !large
     {
