@@ -42,11 +42,13 @@ pub struct Committed {
     pub batches: BTreeMap<Offset, Print>,
     /// Everything below is committed.
     pub end: Offset,
+    /// What is below a leader has let go: nobody answers for it any more.
+    pub start: Offset,
 }
 
 impl Default for Committed {
     fn default() -> Self {
-        Self { batches: BTreeMap::new(), end: Offset::ZERO }
+        Self { batches: BTreeMap::new(), end: Offset::ZERO, start: Offset::ZERO }
     }
 }
 
@@ -72,6 +74,8 @@ pub struct PartitionState {
 pub struct Canon {
     /// Every batch that anybody ever ordered, by log, first offset and epoch.
     pub written: BTreeMap<(TopicPartition, Offset, LeaderEpoch), Print>,
+    /// Who has each of them in its log, or on its way there.
+    pub holders: BTreeMap<(TopicPartition, Offset, LeaderEpoch), BTreeSet<usize>>,
     /// Who wrote first in an epoch of a log.
     pub writers: BTreeMap<(TopicPartition, LeaderEpoch), NodeId>,
     /// What is committed.
@@ -93,6 +97,17 @@ pub struct Canon {
 }
 
 impl Canon {
+    /// A node's append has failed: what nobody else has was never written.
+    pub fn given_up(&mut self, node: usize, id: TopicPartition, header: &BatchHeader) {
+        let key = (id, header.base_offset, header.leader_epoch);
+        let Some(holders) = self.holders.get_mut(&key) else { return };
+        holders.remove(&node);
+        if holders.is_empty() {
+            self.holders.remove(&key);
+            self.written.remove(&key);
+        }
+    }
+
     /// A node's process is gone: its marks begin anew.
     pub fn process_gone(&mut self, node: usize) {
         self.marks.retain(|(of, _), _| *of != node);
@@ -108,7 +123,8 @@ impl Canon {
     /// batch at. Where the log begins later, what is before counts as had.
     pub fn agreement(&self, ledger: &Ledger) -> Offset {
         let Some(committed) = self.committed.get(&ledger.id) else { return Offset::ZERO };
-        for print in committed.batches.values().filter(|print| print.next > ledger.log_start) {
+        let from = ledger.log_start.max(committed.start);
+        for print in committed.batches.values().filter(|print| print.next > from) {
             let same = |header: &BatchHeader| Print::of(header) == *print;
             if !ledger.held.get(&print.base).is_some_and(|held| same(&held.header)) {
                 return print.base;
@@ -121,7 +137,7 @@ impl Canon {
     pub fn has_last(&self, ledger: &Ledger, end: Offset) -> bool {
         let Some(committed) = self.committed.get(&ledger.id) else { return true };
         let Some((_, print)) = committed.batches.range(..end).next_back() else { return true };
-        print.next <= ledger.log_start
+        print.next <= ledger.log_start.max(committed.start)
             || ledger.held.get(&print.base).is_some_and(|held| Print::of(&held.header) == *print)
     }
 }

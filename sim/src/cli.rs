@@ -126,6 +126,9 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn config(args: &Args, seed: u64) -> Config {
     let mut config = Config::draw(seed);
+    if args.profile.is_some() {
+        config.nodes = Config::draw_nodes(seed);
+    }
     for (name, value) in &args.sets {
         config.set(name, *value).expect("names were checked");
     }

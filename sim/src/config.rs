@@ -35,6 +35,15 @@ macro_rules! knobs {
                 Self { $($name,)* }
             }
 
+            /// How many nodes the profiles of a sweep give this seed: a node alone in three of ten, three in five, else five.
+            pub fn draw_nodes(seed: u64) -> u64 {
+                match Stream::new(seed, Purpose::Config, 1_000).below(10) {
+                    0..=2 => 1,
+                    3..=7 => 3,
+                    _ => 5,
+                }
+            }
+
             /// All knobs by name.
             pub fn entries(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
@@ -284,6 +293,8 @@ impl Config {
             broker_session_timeout: self.millis(self.session_ms.max(3 * self.heartbeat_ms)),
             replica_lag_max: self.millis(self.lag_ms),
             call_timeout: self.millis(self.peer_timeout_ms),
+            // A follower whose fetch waits must be heard of before its leader takes it for gone.
+            replica_fetch_wait: self.millis((self.quorum_fetch_ms / 4).min(500)),
             ..ClusterWaits::default()
         }
     }

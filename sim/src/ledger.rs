@@ -105,6 +105,11 @@ pub enum Open {
         /// As ordered.
         wall: Timestamp,
     },
+    /// A truncation.
+    Cut {
+        /// Log end offset after it.
+        end: Offset,
+    },
     /// An opening.
     Open,
     /// Anything else.
@@ -206,8 +211,11 @@ impl Ledger {
             }
             Job::RaiseLogStart { to } => {
                 self.raised_to = self.raised_to.max(*to);
-                // A follower whose leader's log begins past its own end begins anew there.
-                self.end = self.end.max(*to);
+                if *to > self.end {
+                    // A follower whose leader's log begins past its own end begins anew there.
+                    self.end = *to;
+                    self.producers.clear();
+                }
                 Open::Raise { to: *to }
             }
             Job::Clean { bound, wall } => {
@@ -217,7 +225,7 @@ impl Ledger {
             }
             Job::Truncate { to } => {
                 self.cut(*to);
-                Open::Other
+                Open::Cut { end: self.end }
             }
             Job::Open { config, .. } => {
                 self.configure(config);
@@ -273,11 +281,10 @@ impl Ledger {
             }
             (_, Ok(JobOutcome::Trimmed { log_start, .. })) => {
                 self.log_start = self.log_start.max(*log_start);
-                self.promised = self.promised.max(*log_start);
-                self.answered = self.answered.max(*log_start);
             }
-            (_, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
-                if *end < self.end {
+            (open, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
+                // More may have been ordered behind it.
+                if matches!(open, Some(Open::Cut { end: due }) if *end < due) {
                     self.cut(*end);
                 }
                 self.log_start = *log_start;

@@ -47,7 +47,10 @@ pub fn run(outcome: &Outcome, sets: &[(String, u64)], took: Duration, style: Sty
     let knobs: Vec<String> =
         outcome.config.difference().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "  config   {}", knobs.join(" "));
-    let sets: String = sets.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
+    let mut sets: String = sets.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
+    if outcome.config.nodes > 1 && !sets.contains(" nodes=") {
+        let _ = write!(sets, " --set nodes={}", outcome.config.nodes);
+    }
     let _ = writeln!(text, "  replay   tidelog sim run --seed {}{sets}", outcome.seed);
     for state in &outcome.states {
         let _ = writeln!(text, "  state    {state}");

@@ -29,6 +29,9 @@ impl Copies {
             batches.values().next_back().map_or(Offset::ZERO, |batch| batch.header().next_offset())
         };
         let bound = end(&mine).min(end(its));
+        if bound <= from {
+            return Ok(());
+        }
         let differs = |(at, batch): &(&Offset, &Batch)| its.get(at).is_none_or(|b| b.to_bytes() != batch.to_bytes());
         if let Some((at, _)) = mine.range(from..bound).find(differs) {
             let why = format!("nodes {other} and {node} have different batches at {at}");

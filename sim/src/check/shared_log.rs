@@ -31,6 +31,8 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
     if ledger.compacted {
         return Ok(());
     }
+    let key = (id, print.base, print.epoch);
+    canon.holders.entry(key).or_default().insert(node.0 as usize);
     let known = canon.written.get(&(id, print.base, print.epoch));
     if let Some(known) = known {
         if *known != print {
@@ -77,7 +79,8 @@ pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) ->
     if mark <= before {
         // Known already: it is enough that the last batch is the one that was committed.
         let last = committed.batches.range(..mark).next_back().map(|(_, print)| *print);
-        let Some(print) = last.filter(|print| print.next > ledger.log_start) else { return Ok(false) };
+        let from = ledger.log_start.max(committed.start);
+        let Some(print) = last.filter(|print| print.next > from) else { return Ok(false) };
         let mine = ledger.held.get(&print.base).map(|held| Print::of(&held.header));
         if mine != Some(print) {
             let why = format!("node {node} takes {mine:?} for committed, but that is {print:?}");

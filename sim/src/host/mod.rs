@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     config::Config,
     disk::{Flight, SimDisk},
-    ledger::Ending,
+    ledger::{Ending, Open},
     net::{ConnId, Party},
     oracle::Oracle,
     queue::Queue,
@@ -445,6 +445,11 @@ impl Host {
                 let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("just looked");
                 check::watch(ledger, &env.oracle.history, &Seen::Ended { job, outcome: &outcome })?;
                 let before = ledger.log_start;
+                if let (Err(_), Some(Open::Append { bases, .. })) = (&outcome, ledger.open.get(&job)) {
+                    for held in bases.iter().filter_map(|base| ledger.held.get(base)) {
+                        env.oracle.canon.given_up(self.index, id, &held.header);
+                    }
+                }
                 ledger.ended(job, &outcome);
                 env.tally.sometimes(Mark::RetentionTrimmed, ledger.log_start > before.max(ledger.raised_to));
             }

@@ -164,6 +164,10 @@ impl Host {
         let Oracle { ledgers, canon, .. } = &mut *env.oracle;
         for partition in process.node.partitions() {
             let (id, mark) = (partition.id, partition.high_watermark());
+            if partition.is_leader() {
+                let committed = canon.committed.entry(id).or_default();
+                committed.start = committed.start.max(partition.log_start());
+            }
             let before = canon.marks.insert((self.index, id), mark);
             if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {
                 continue;
@@ -171,7 +175,7 @@ impl Host {
             let Some(ledger) = ledgers.get(&(self.index, id)).filter(|ledger| !is_loose(ledger)) else { continue };
             let Some(state) = process.node.image().partition(id) else { continue };
             if shared_log::marked(canon, me, ledger, mark)? {
-                if state.leader != Some(me) {
+                if !partition.is_leader() {
                     let why = format!("node {me} commits up to {mark} before its leader {:?} does", state.leader);
                     return Err(violation("R4", "follower-ahead", id, why));
                 }

@@ -10,7 +10,7 @@ use tidelog_core::{
     node::Node,
 };
 
-use super::World;
+use super::{Event, World};
 use crate::{ledger::Ending, net::Party};
 
 /// How a node outside the core is left.
@@ -76,6 +76,34 @@ impl World {
             eligible.iter().any(inside)
                 && state.replicas.iter().filter(|replica| inside(replica)).count() >= least.min(state.replicas.len())
         })
+    }
+
+    /// What was under way when the core was chosen may have made somebody outside the only one who can lead: they are
+    /// healed after all.
+    pub(super) fn thaw_the_needed(&mut self) {
+        let inside = |node: &NodeId| self.frozen.get(node.0 as usize).is_some_and(Option::is_none);
+        let states = self.oracle.canon.states.values().filter_map(|states| states.values().next_back());
+        let needed = states.filter_map(|state| {
+            let eligible = if state.isr.is_empty() { &state.elr } else { &state.isr };
+            if eligible.iter().any(inside) { None } else { eligible.first().copied() }
+        });
+        let needed: Vec<usize> = needed.map(|node| node.0 as usize).collect();
+        for node in needed {
+            let now = self.queue.now();
+            let Some(how) = self.frozen[node].take() else { continue };
+            self.trace.line(now, || format!("n{node} is healed after all"));
+            match how {
+                Frozen::Dead => self.queue.after(0, Event::Start(node)),
+                Frozen::Paused => self.queue.after(0, Event::Resume(node)),
+                Frozen::Deaf | Frozen::Mute => {
+                    let others = (0..self.hosts.len()).map(Party::Node);
+                    for other in others.chain((0..self.clients.len()).map(Party::Client)) {
+                        self.unblock(&[(other, Party::Node(node)), (Party::Node(node), other)]);
+                    }
+                }
+            }
+            self.heal_host(node);
+        }
     }
 
     /// Is this node one of those that must make progress?

@@ -26,6 +26,7 @@ impl World {
                 self.enter(Phase::Settle)?;
             }
             Phase::Settle | Phase::FinalRead => {
+                self.thaw_the_needed();
                 // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
                 let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
                 let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
@@ -33,8 +34,9 @@ impl World {
                 match waits {
                     Some(why) if now - self.phase_began > SETTLE_MAX => {
                         let reasons = self.explain_unrecoverable();
+                        let more = self.unsettled().map(|more| format!("; {more}")).unwrap_or_default();
                         return Err(Failure::Stuck(format!(
-                            "{why} {} s after all was healed; {reasons}",
+                            "{why} {} s after all was healed; {reasons}{more}",
                             SETTLE_MAX / 1_000 / MS
                         )));
                     }
@@ -114,18 +116,23 @@ impl World {
             if !self.is_inside(node) {
                 continue;
             }
-            let host = &mut self.hosts[node];
-            host.disk.set_weather(|weather| *weather = Default::default());
-            host.disk.die_after(u64::MAX / 2);
-            host.clock.correct();
-            if host.paused_until.is_some() {
-                self.queue.after(0, Event::Resume(node));
-            }
-            if self.hosts[node].is_offline {
-                self.crash(node, Ending::Killed, 0);
-            } else if !self.hosts[node].is_up() {
-                self.queue.after(0, Event::Start(node));
-            }
+            self.heal_host(node);
+        }
+    }
+
+    /// What is wrong with this machine is put right.
+    pub(super) fn heal_host(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        host.disk.set_weather(|weather| *weather = Default::default());
+        host.disk.die_after(u64::MAX / 2);
+        host.clock.correct();
+        if host.paused_until.is_some() {
+            self.queue.after(0, Event::Resume(node));
+        }
+        if self.hosts[node].is_offline {
+            self.crash(node, Ending::Killed, 0);
+        } else if !self.hosts[node].is_up() {
+            self.queue.after(0, Event::Start(node));
         }
     }
 
@@ -167,7 +174,8 @@ impl World {
                 }
                 let held: Vec<Held> = held.iter().map(Held::of).collect();
                 let left: usize = held.iter().map(|held| held.notes.len()).sum();
-                let written: usize = ledger.held.range(start..committed).map(|(_, held)| held.notes.len()).sum();
+                let written: usize =
+                    ledger.held.range(start..committed.max(start)).map(|(_, held)| held.notes.len()).sum();
                 self.tally.sometimes(Mark::RecordCompacted, ledger.compacted && left < written);
                 check::read_through(ledger, start, &held).map_err(Failure::Broken)?;
             }
