@@ -124,7 +124,7 @@ impl Canon {
     pub fn agreement(&self, ledger: &Ledger) -> Offset {
         let Some(committed) = self.committed.get(&ledger.id) else { return Offset::ZERO };
         let from = ledger.log_start.max(committed.start);
-        for print in committed.batches.values().filter(|print| print.next > from) {
+        for print in committed.batches.values().filter(|print| print.base >= from) {
             let same = |header: &BatchHeader| Print::of(header) == *print;
             if !ledger.held.get(&print.base).is_some_and(|held| same(&held.header)) {
                 return print.base;
@@ -137,7 +137,7 @@ impl Canon {
     pub fn has_last(&self, ledger: &Ledger, end: Offset) -> bool {
         let Some(committed) = self.committed.get(&ledger.id) else { return true };
         let Some((_, print)) = committed.batches.range(..end).next_back() else { return true };
-        print.next <= ledger.log_start.max(committed.start)
+        print.base < ledger.log_start.max(committed.start)
             || ledger.held.get(&print.base).is_some_and(|held| Print::of(&held.header) == *print)
     }
 }

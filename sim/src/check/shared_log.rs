@@ -80,7 +80,7 @@ pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) ->
         // Known already: it is enough that the last batch is the one that was committed.
         let last = committed.batches.range(..mark).next_back().map(|(_, print)| *print);
         let from = ledger.log_start.max(committed.start);
-        let Some(print) = last.filter(|print| print.next > from) else { return Ok(false) };
+        let Some(print) = last.filter(|print| print.base >= from) else { return Ok(false) };
         let mine = ledger.held.get(&print.base).map(|held| Print::of(&held.header));
         if mine != Some(print) {
             let why = format!("node {node} takes {mine:?} for committed, but that is {print:?}");
