@@ -256,7 +256,11 @@ impl<D: Disk> Opening<D> {
         let vouched = self.points.recovery.unwrap_or(Offset::ZERO).max(recovery_point);
         // Likewise where the log start has passed the point: the snapshot at the first segment's base was made durable
         // before that (`Log::secure_start`).
-        let (table, from) = nearest_snapshot(log, vouched.max(log.segments[0].base))?;
+        let vouched = vouched.max(log.segments[0].base);
+        // What is noted of later offsets may be of batches that were cut off since: its removal need not have reached
+        // the disk before the power went.
+        log.drop_snapshots(|offset| offset > vouched)?;
+        let (table, from) = nearest_snapshot(log, vouched)?;
         log.producers = table;
         self.producers_from = from;
         if from < start.offset {
@@ -361,6 +365,10 @@ impl<D: Disk> Opening<D> {
         self.report.rebuilt_indexes += 1;
         log.end = next.base;
         log.segments.push(next);
+        let base = log.end;
+        if !log.snapshots.contains(&base) {
+            log.write_snapshot(base)?;
+        }
         self.scan = Some(Scan { position: 0, size });
         Ok(())
     }
