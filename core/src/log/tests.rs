@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod damage;
+mod golden;
 
 const LOG: LogId = LogId(1);
 const TOPIC: TopicId = TopicId([1; 16]);
