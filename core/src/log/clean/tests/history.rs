@@ -40,10 +40,11 @@ impl History {
 
     /// One random thing; an error is the crash.
     fn step(&mut self) -> Result<(), LogError> {
+        let (base, end) = (self.rig.log.active().base, self.rig.log.end);
         match self.prng.below(12) {
             0..7 => self.append(),
-            7 if self.rig.log.active().base < self.rig.log.end => {
-                self.rig.log.roll(self.rig.log.end, Timestamp(0))?;
+            7 if base < end => {
+                self.rig.log.roll(end, Timestamp(0))?;
                 self.checkpoint()
             }
             7 | 8 => self.checkpoint(),
