@@ -12,11 +12,10 @@
 # After that requests may be sent without waiting; answers come in any order and carry the request's correlation.
 #
 # Names, numbers and meanings are Kafka's wherever Kafka has the thing: error codes, offsets, epochs, acks, configs.
-# Times are milliseconds; -1 is "none" wherever a number has that default. A text or list is "null" when its pointer is
-# not set. README.md has the rules by which this file may change.
+# Lists in answers are in the order of the request. Times are milliseconds; -1 is "none" wherever a number has that
+# default. A text or list is "null" when its pointer is not set. README.md has the rules by which this file may change.
 
 # ---------------------------------------------------------------------------------------------- the two headers
-
 struct Request {
   # The header of every frame from a client.
 
@@ -116,7 +115,6 @@ struct Refusal {
 }
 
 # ---------------------------------------------------------------------------------------------- greeting
-
 struct Hello {
   software @0 :Text;
   # Name and version of the client, for logs: "tidelog-rust/0.1.0".
@@ -145,7 +143,6 @@ struct HelloReply {
 }
 
 # ---------------------------------------------------------------------------------------------- shared pieces
-
 struct Uuid {
   # 16 bytes; `high` holds the first eight, big-endian. All zero is "none".
   high @0 :UInt64;
@@ -176,7 +173,6 @@ enum IsolationLevel {
 }
 
 # ---------------------------------------------------------------------------------------------- produce
-
 struct ProduceRequest {
   acks @0 :Int16 = -1;
   # 0: no answer; 1: once the leader has it; -1: once every in-sync replica has it.
@@ -192,10 +188,7 @@ struct ProducePartition {
   # Bytes of the body that are this partition's one batch.
 }
 
-struct ProduceResponse {
-  partitions @0 :List(ProducedPartition);
-  # In the order of the request.
-}
+struct ProduceResponse { partitions @0 :List(ProducedPartition); }
 
 struct ProducedPartition {
   topic @0 :TopicRef;
@@ -211,7 +204,6 @@ struct ProducedPartition {
 }
 
 # ---------------------------------------------------------------------------------------------- fetch
-
 struct FetchRequest {
   maxWaitMs @0 :UInt32;
   # How long to wait for `minBytes`.
@@ -242,10 +234,7 @@ struct FetchPartition {
   # As in the request, for this partition.
 }
 
-struct FetchResponse {
-  partitions @0 :List(FetchedPartition);
-  # In the order of the request.
-}
+struct FetchResponse { partitions @0 :List(FetchedPartition); }
 
 struct FetchedPartition {
   topic @0 :TopicRef;
@@ -270,13 +259,9 @@ struct FetchedPartition {
   # that was asked for.
 }
 
-struct AbortedTransaction {
-  producerId @0 :Int64;
-  firstOffset @1 :Int64;
-}
+struct AbortedTransaction { producerId @0 :Int64; firstOffset @1 :Int64; }
 
 # ---------------------------------------------------------------------------------------------- offsets
-
 struct OffsetSpec {
   union {
     earliest @0 :Void;
@@ -294,10 +279,7 @@ struct OffsetSpec {
   }
 }
 
-struct ListOffsetsRequest {
-  isolation @0 :IsolationLevel;
-  partitions @1 :List(ListOffsetsPartition);
-}
+struct ListOffsetsRequest { isolation @0 :IsolationLevel; partitions @1 :List(ListOffsetsPartition); }
 
 struct ListOffsetsPartition {
   topic @0 :TopicRef;
@@ -306,10 +288,7 @@ struct ListOffsetsPartition {
   spec @3 :OffsetSpec;
 }
 
-struct ListOffsetsResponse {
-  partitions @0 :List(ListedOffset);
-  # In the order of the request.
-}
+struct ListOffsetsResponse { partitions @0 :List(ListedOffset); }
 
 struct ListedOffset {
   topic @0 :TopicRef;
@@ -323,9 +302,7 @@ struct ListedOffset {
   # The record's, where one was looked for by time.
 }
 
-struct OffsetForLeaderEpochRequest {
-  partitions @0 :List(OffsetForLeaderEpochPartition);
-}
+struct OffsetForLeaderEpochRequest { partitions @0 :List(OffsetForLeaderEpochPartition); }
 
 struct OffsetForLeaderEpochPartition {
   topic @0 :TopicRef;
@@ -335,10 +312,7 @@ struct OffsetForLeaderEpochPartition {
   # The epoch whose end is wanted.
 }
 
-struct OffsetForLeaderEpochResponse {
-  partitions @0 :List(EpochEnd);
-  # In the order of the request.
-}
+struct OffsetForLeaderEpochResponse { partitions @0 :List(EpochEnd); }
 
 struct EpochEnd {
   topic @0 :TopicRef;
@@ -350,10 +324,7 @@ struct EpochEnd {
   # Its exclusive end.
 }
 
-struct DeleteRecordsRequest {
-  timeoutMs @0 :UInt32;
-  partitions @1 :List(DeleteRecordsPartition);
-}
+struct DeleteRecordsRequest { timeoutMs @0 :UInt32; partitions @1 :List(DeleteRecordsPartition); }
 
 struct DeleteRecordsPartition {
   topic @0 :TopicRef;
@@ -362,10 +333,7 @@ struct DeleteRecordsPartition {
   # The first offset to keep; -1 is the high watermark.
 }
 
-struct DeleteRecordsResponse {
-  partitions @0 :List(DeletedRecords);
-  # In the order of the request.
-}
+struct DeleteRecordsResponse { partitions @0 :List(DeletedRecords); }
 
 struct DeletedRecords {
   topic @0 :TopicRef;
@@ -391,7 +359,6 @@ struct InitProducerIdResponse {
 }
 
 # ---------------------------------------------------------------------------------------------- metadata
-
 struct Broker {
   node @0 :Int32;
   rack @1 :Text;
@@ -498,7 +465,6 @@ struct LogSize {
 }
 
 # ---------------------------------------------------------------------------------------------- topics
-
 struct CreateTopicsRequest {
   topics @0 :List(NewTopic);
   validateOnly @1 :Bool;
@@ -517,10 +483,7 @@ struct NewTopic {
   # Settings that differ from the defaults.
 }
 
-struct Assignment {
-  partition @0 :Int32;
-  replicas @1 :List(Int32);
-}
+struct Assignment { partition @0 :Int32; replicas @1 :List(Int32); }
 
 struct Config {
   name @0 :Text;
@@ -528,10 +491,7 @@ struct Config {
   # Null takes the default.
 }
 
-struct CreateTopicsResponse {
-  topics @0 :List(CreatedTopic);
-  # In the order of the request.
-}
+struct CreateTopicsResponse { topics @0 :List(CreatedTopic); }
 
 struct CreatedTopic {
   name @0 :Text;
@@ -545,15 +505,9 @@ struct CreatedTopic {
   # All settings (KIP-525).
 }
 
-struct DeleteTopicsRequest {
-  topics @0 :List(TopicRef);
-  timeoutMs @1 :UInt32;
-}
+struct DeleteTopicsRequest { topics @0 :List(TopicRef); timeoutMs @1 :UInt32; }
 
-struct DeleteTopicsResponse {
-  topics @0 :List(DeletedTopic);
-  # In the order of the request.
-}
+struct DeleteTopicsResponse { topics @0 :List(DeletedTopic); }
 
 struct DeletedTopic {
   topic @0 :TopicRef;
@@ -578,10 +532,7 @@ struct NewPartitions {
   # Replicas of each new one, in order; empty when the controller is to decide.
 }
 
-struct CreatePartitionsResponse {
-  topics @0 :List(CreatedPartitions);
-  # In the order of the request.
-}
+struct CreatePartitionsResponse { topics @0 :List(CreatedPartitions); }
 
 struct CreatedPartitions {
   name @0 :Text;
@@ -590,7 +541,6 @@ struct CreatedPartitions {
 }
 
 # ---------------------------------------------------------------------------------------------- settings
-
 struct ConfigResource {
   union {
     topic @0 :Text;
@@ -600,9 +550,7 @@ struct ConfigResource {
   }
 }
 
-struct DescribeConfigsRequest {
-  resources @0 :List(DescribeConfigsResource);
-}
+struct DescribeConfigsRequest { resources @0 :List(DescribeConfigsResource); }
 
 struct DescribeConfigsResource {
   resource @0 :ConfigResource;
@@ -612,10 +560,7 @@ struct DescribeConfigsResource {
   }
 }
 
-struct DescribeConfigsResponse {
-  resources @0 :List(DescribedConfigs);
-  # In the order of the request.
-}
+struct DescribeConfigsResponse { resources @0 :List(DescribedConfigs); }
 
 struct DescribedConfigs {
   resource @0 :ConfigResource;
@@ -637,10 +582,7 @@ struct ConfigEntry {
   documentation @5 :Text;
 }
 
-struct AlterConfigsRequest {
-  resources @0 :List(AlterConfigsResource);
-  validateOnly @1 :Bool;
-}
+struct AlterConfigsRequest { resources @0 :List(AlterConfigsResource); validateOnly @1 :Bool; }
 
 struct AlterConfigsResource {
   resource @0 :ConfigResource;
@@ -664,10 +606,7 @@ struct ConfigChange {
   }
 }
 
-struct AlterConfigsResponse {
-  resources @0 :List(AlteredConfigs);
-  # In the order of the request.
-}
+struct AlterConfigsResponse { resources @0 :List(AlteredConfigs); }
 
 struct AlteredConfigs {
   resource @0 :ConfigResource;
@@ -676,7 +615,6 @@ struct AlteredConfigs {
 }
 
 # ---------------------------------------------------------------------------------------------- the cluster
-
 enum ElectionKind {
   preferred @0;
   # The first replica, if it is in sync and does not lead.
@@ -694,10 +632,7 @@ struct ElectLeadersRequest {
   timeoutMs @3 :UInt32;
 }
 
-struct ElectLeadersResponse {
-  error @0 :Int16;
-  partitions @1 :List(PartitionOutcome);
-}
+struct ElectLeadersResponse { error @0 :Int16; partitions @1 :List(PartitionOutcome); }
 
 struct PartitionOutcome {
   # What became of one partition's share of a request.
@@ -724,7 +659,6 @@ struct AlterPartitionReassignmentsResponse {
   error @0 :Int16;
   message @1 :Text;
   partitions @2 :List(PartitionOutcome);
-  # In the order of the request.
 }
 
 struct ListPartitionReassignmentsRequest {
@@ -734,10 +668,7 @@ struct ListPartitionReassignmentsRequest {
   }
 }
 
-struct ListPartitionReassignmentsResponse {
-  error @0 :Int16;
-  partitions @1 :List(OngoingReassignment);
-}
+struct ListPartitionReassignmentsResponse { error @0 :Int16; partitions @1 :List(OngoingReassignment); }
 
 struct OngoingReassignment {
   topic @0 :Text;
@@ -750,14 +681,9 @@ struct OngoingReassignment {
   # Those that go in the end.
 }
 
-struct UnregisterBrokerRequest {
-  node @0 :Int32;
-}
+struct UnregisterBrokerRequest { node @0 :Int32; }
 
-struct UnregisterBrokerResponse {
-  error @0 :Int16;
-  message @1 :Text;
-}
+struct UnregisterBrokerResponse { error @0 :Int16; message @1 :Text; }
 
 struct DescribeQuorumResponse {
   error @0 :Int16;
@@ -781,7 +707,6 @@ struct QuorumReplica {
 }
 
 # ---------------------------------------------------------------------------------------------- between nodes
-
 # The metadata quorum, replication, registration with the controller. Meanings follow Kafka's inter-broker protocol:
 # KIP-595 (quorum), KIP-630 (snapshots), KIP-227 (fetch sessions), KIP-497 and KIP-903 (AlterPartition), KIP-631
 # (registration and heartbeats), KIP-853 (directories of voters), KIP-996 (pre-vote).
@@ -862,10 +787,7 @@ struct VoteResponse {
   granted @3 :Bool;
 }
 
-struct BeginEpochRequest {
-  leader @0 :Int32;
-  epoch @1 :Int32 = -1;
-}
+struct BeginEpochRequest { leader @0 :Int32; epoch @1 :Int32 = -1; }
 
 struct EndEpochRequest {
   leader @0 :Int32;
@@ -1023,11 +945,7 @@ struct IsrMember {
   # The registration under which it was seen to be in sync.
 }
 
-struct AlterPartitionResponse {
-  error @0 :Int16;
-  partitions @1 :List(AlteredPartition);
-  # In the order of the request.
-}
+struct AlterPartitionResponse { error @0 :Int16; partitions @1 :List(AlteredPartition); }
 
 struct AlteredPartition {
   id @0 :PartitionRef;
@@ -1038,10 +956,7 @@ struct AlteredPartition {
   partitionEpoch @5 :Int32 = -1;
 }
 
-struct AllotProducerIdsRequest {
-  node @0 :Int32;
-  epoch @1 :Int64 = -1;
-}
+struct AllotProducerIdsRequest { node @0 :Int32; epoch @1 :Int64 = -1; }
 
 struct AllotProducerIdsResponse {
   error @0 :Int16;
