@@ -21,8 +21,6 @@ use crate::{
     time::Duration,
 };
 
-mod history;
-
 const DIR: &str = "t-0";
 const DAY: i64 = 24 * 3600 * 1000;
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::super::Node;
+use crate::node::Node;
 use crate::{
     cluster,
     ids::{LogId, RequestId},

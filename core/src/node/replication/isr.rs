@@ -5,7 +5,7 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::super::{Node, calls};
+use crate::node::{Node, calls};
 use crate::{
     epoch::LeaderEpoch,
     ids::LogId,

@@ -6,7 +6,7 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::super::{Node, Purpose, calls};
+use crate::node::{Node, Purpose, calls};
 use crate::{
     epoch::LeaderEpoch,
     ids::{LogId, NodeId, TopicPartition},

@@ -10,7 +10,7 @@ use alloc::{
 };
 use core::ops::Bound;
 
-use super::super::{Node, startup::Phase};
+use crate::node::{Node, startup::Phase};
 use crate::{
     epoch::LeaderEpoch,
     ids::{BrokerEpoch, LogId, NodeId, RequestId, TopicPartition},

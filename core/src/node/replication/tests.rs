@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, format, string::String, string::ToString, vec::Vec};
 
-use super::super::rig::{Rig, new_topic};
+use crate::node::rig::{Rig, new_topic};
 use crate::{
     ids::{NodeId, PartitionId, RequestId, TopicName},
     message::{
