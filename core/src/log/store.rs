@@ -274,7 +274,7 @@ impl<D: Disk> Log<D> {
 
     /// Writes a snapshot of the producers as of `offset`. One that finds no space is left out: recovery then reads
     /// on from the one before.
-    fn write_snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
+    pub(crate) fn write_snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
         let path = self.at.segment(offset, names::SNAPSHOT);
         let write = || {
             let file = self.at.fresh(&path)?;
