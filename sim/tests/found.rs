@@ -128,12 +128,3 @@ fn a_hole_in_the_tail_of_a_compacted_log_is_no_cleaning() {
 fn a_folder_of_nobodys_is_not_taken_over_with_its_records() {
     all_pass(&[892, 2006]);
 }
-
-/// D1: a run is a function of its seed and its configuration.
-#[test]
-fn two_runs_of_one_seed_are_the_same() {
-    for seed in 0..12 {
-        let first = run::twice(seed, &Config::draw(seed));
-        assert!(first.is_ok(), "{first:?}");
-    }
-}
