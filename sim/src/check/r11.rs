@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(lost(&ledger, bytes, bytes), Some("promised-data-lost"), "nothing has rotted");
         (ledger.rotten, ledger.rots) = (true, 1);
         assert_eq!(lost(&ledger, bytes, bytes), None);
-        assert_eq!(lost(&ledger, bytes - 1, bytes), Some("promised-data-lost"), "not all of it was reported");
+        assert_eq!(lost(&ledger, bytes - 1, bytes - 1), Some("promised-data-lost"), "not all of it was reported");
         assert_eq!(lost(&ledger, bytes, 0), Some("promised-data-lost"), "what was whole was thrown away");
     }
 
