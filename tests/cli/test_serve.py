@@ -113,4 +113,4 @@ def test_a_wrong_flag(flags, refused, tmp_path):
 
 
 def test_a_flag_that_there_is_not(refused):
-    refused(CONFIG, "serve", "--speed", "high", says="--speed", hint="--help")
+    refused(CONFIG, "serve", "--zoom", "high", says="--zoom", hint="--help")
