@@ -4,7 +4,7 @@
 use std::{env, fs::File, path::Path};
 
 /// The schemas: `NAME.capnp` here becomes the module `NAME_capnp`.
-const SCHEMAS: [&str; 2] = ["native", "metadata"];
+const SCHEMAS: [&str; 3] = ["native", "peer", "metadata"];
 
 fn main() {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");

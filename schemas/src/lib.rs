@@ -20,6 +20,11 @@ generated!(
     "native_capnp.rs"
 );
 generated!(
+    /// `peer.capnp`: what nodes say to each other in it.
+    peer_capnp,
+    "peer_capnp.rs"
+);
+generated!(
     /// `metadata.capnp`: the records of the metadata log.
     metadata_capnp,
     "metadata_capnp.rs"

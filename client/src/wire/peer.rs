@@ -8,7 +8,7 @@ use tidelog_core::{
     message::*,
     offset::Offset,
 };
-use tidelog_schemas::native_capnp as schema;
+use tidelog_schemas::{native_capnp, peer_capnp as schema};
 
 use super::{
     data::{push_records, records_bytes},
@@ -56,8 +56,8 @@ impl Twin for PeerRequest {
     }
 }
 
-fn read_handed_on(from: schema::request::Reader<'_>, source: &mut Source) -> Result<Request, DecodeError> {
-    use schema::request::Which;
+fn read_handed_on(from: native_capnp::request::Reader<'_>, source: &mut Source) -> Result<Request, DecodeError> {
+    use native_capnp::request::Which;
     match from.which() {
         Ok(Which::Hello(_) | Which::Peer(_)) => Err(DecodeError::Nested),
         _ => read_request(from, source),
@@ -108,8 +108,8 @@ impl Twin for PeerResponse {
     }
 }
 
-fn read_handed_back(from: schema::response::Reader<'_>, source: &mut Source) -> Result<Response, DecodeError> {
-    use schema::response::Which;
+fn read_handed_back(from: native_capnp::response::Reader<'_>, source: &mut Source) -> Result<Response, DecodeError> {
+    use native_capnp::response::Which;
     match from.which() {
         Ok(Which::Hello(_) | Which::Refused(_) | Which::Peer(_)) => Err(DecodeError::Nested),
         _ => read_response(from, source),
