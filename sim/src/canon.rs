@@ -70,7 +70,7 @@ pub struct PartitionState {
 }
 
 /// The history that all nodes share.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Canon {
     /// Every batch that anybody ever ordered, by log, first offset and epoch.
     pub written: BTreeMap<(TopicPartition, Offset, LeaderEpoch), Print>,
@@ -97,14 +97,12 @@ pub struct Canon {
 }
 
 impl Canon {
-    /// A node's append has failed: what nobody else has was never written.
+    /// A node's append has failed: it does not have the batch. A follower may have been given it all the same, out of the
+    /// leader's memory, so what was written stays known; only its writer can write another in its place, and only while
+    /// nobody has it.
     pub fn given_up(&mut self, node: usize, id: TopicPartition, header: &BatchHeader) {
-        let key = (id, header.base_offset, header.leader_epoch);
-        let Some(holders) = self.holders.get_mut(&key) else { return };
-        holders.remove(&node);
-        if holders.is_empty() {
-            self.holders.remove(&key);
-            self.written.remove(&key);
+        if let Some(holders) = self.holders.get_mut(&(id, header.base_offset, header.leader_epoch)) {
+            holders.remove(&node);
         }
     }
 

@@ -691,16 +691,12 @@ fn crash_run(seed: u64, call: u64, fault: Fault, power: bool) -> bool {
     hit
 }
 
-/// More seeds than the usual few: `TIDELOG_LOG_SEEDS=100..200 cargo test log::`.
-fn seeds() -> core::ops::Range<u64> {
-    let wanted = std::env::var("TIDELOG_LOG_SEEDS").ok();
-    let bounds = wanted.as_deref().and_then(|text| text.split_once(".."));
-    bounds.map_or(3..7, |(from, to)| from.parse().expect("a seed")..to.parse().expect("a seed"))
-}
+/// A few, and those that found something, 287 a producer snapshot that came back after a power loss.
+const SEEDS: [u64; 7] = [3, 4, 5, 6, 132, 197, 287];
 
 #[test]
 fn the_log_agrees_with_its_model_and_survives_a_crash_at_any_disk_call() {
-    for seed in seeds() {
+    for seed in SEEDS {
         for (fault, power) in [(Fault::Crash, false), (Fault::Crash, true), (Fault::Io, true), (Fault::Full, true)] {
             let mut call = 0;
             while crash_run(seed, call, fault, power) {

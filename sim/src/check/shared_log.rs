@@ -32,16 +32,16 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
         return Ok(());
     }
     let key = (id, print.base, print.epoch);
-    canon.holders.entry(key).or_default().insert(node.0 as usize);
-    let known = canon.written.get(&(id, print.base, print.epoch));
-    if let Some(known) = known {
-        if *known != print {
+    let holders = canon.holders.entry(key).or_default();
+    let is_free = holders.is_empty() && canon.writers.get(&(id, print.epoch)) == Some(&node);
+    holders.insert(node.0 as usize);
+    if let Some(known) = canon.written.insert(key, print) {
+        if known != print && !is_free {
             let why = format!("node {node} writes {print:?} where another wrote {known:?}");
             return Err(violation(code(id, "M3", "R2"), "diverged", format!("{id}@{}", print.base), why));
         }
         return Ok(());
     }
-    canon.written.insert((id, print.base, print.epoch), print);
     let is_first = !canon.writers.contains_key(&(id, print.epoch));
     let writer = *canon.writers.entry((id, print.epoch)).or_insert(node);
     if writer != node {
@@ -176,6 +176,25 @@ mod tests {
         assert_eq!(anomaly(appended(&mut canon, b, &empty, next.header())), Some("two-leaders"));
         let later = stamped(batch(1, None, &[(1, Some(7))]), 2);
         assert_eq!(anomaly(appended(&mut canon, b, &empty, later.header())), None);
+    }
+
+    #[test]
+    fn what_a_leader_has_given_up_a_follower_may_have_been_given() {
+        let mut canon = Canon::default();
+        let (leader, follower, third) = (NodeId(0), NodeId(1), NodeId(2));
+        let (ledger, id) = (book(&[]), book(&[]).id);
+        let [first, _, _] = three();
+        let (first, other) = (stamped(first, 1), stamped(batch(0, None, &[(1, Some(7))]), 1));
+        assert_eq!(anomaly(appended(&mut canon, leader, &ledger, first.header())), None);
+        canon.given_up(0, id, first.header());
+        assert_eq!(anomaly(appended(&mut canon, follower, &ledger, first.header())), None, "it was on its way");
+        let rewritten = appended(&mut canon.clone(), leader, &ledger, other.header());
+        assert_eq!(anomaly(rewritten), Some("diverged"), "a follower has the other");
+        canon.given_up(1, id, first.header());
+        let elsewhere = appended(&mut canon.clone(), third, &ledger, other.header());
+        assert_eq!(anomaly(elsewhere), Some("diverged"), "only the leader writes anew");
+        assert_eq!(anomaly(appended(&mut canon, leader, &ledger, other.header())), None, "nobody has it");
+        assert_eq!(anomaly(appended(&mut canon, follower, &ledger, first.header())), Some("diverged"), "it came late");
     }
 
     #[test]

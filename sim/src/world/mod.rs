@@ -15,7 +15,7 @@ mod traffic;
 
 use std::collections::VecDeque;
 
-use tidelog_core::ids::DirectoryId;
+use tidelog_core::{ids::DirectoryId, message::Response};
 
 pub use self::core::Frozen;
 pub use splits::Link;
@@ -307,6 +307,27 @@ impl World {
         Ok(false)
     }
 
+    /// Lets a host act; what it says to clients and to other nodes is left for the caller to carry.
+    fn at_host<T>(
+        &mut self,
+        node: usize,
+        replies: &mut Vec<(ConnId, CallId, Response)>,
+        calls: &mut Vec<Outgoing>,
+        act: impl FnOnce(&mut Host, &mut Env<'_>) -> T,
+    ) -> T {
+        let mut env = Env {
+            queue: &mut self.queue,
+            trace: &mut self.trace,
+            oracle: &mut self.oracle,
+            tally: &self.tally,
+            config: &self.config,
+            replies,
+            calls,
+            directories: &self.directories,
+        };
+        act(&mut self.hosts[node], &mut env)
+    }
+
     /// Lets a host act and carries on what comes of it.
     fn with_host(
         &mut self,
@@ -314,17 +335,7 @@ impl World {
         act: impl FnOnce(&mut Host, &mut Env<'_>) -> Result<(), Violation>,
     ) -> Result<(), Failure> {
         let (mut replies, mut calls) = (Vec::new(), Vec::new());
-        let mut env = Env {
-            queue: &mut self.queue,
-            trace: &mut self.trace,
-            oracle: &mut self.oracle,
-            tally: &self.tally,
-            config: &self.config,
-            replies: &mut replies,
-            calls: &mut calls,
-            directories: &self.directories,
-        };
-        let acted = act(&mut self.hosts[node], &mut env);
+        let acted = self.at_host(node, &mut replies, &mut calls, act);
         for (conn, call, response) in replies {
             self.send_down(conn, call, response)?;
         }
@@ -352,18 +363,8 @@ impl World {
     fn crash(&mut self, node: usize, ending: Ending, down: u64) {
         let (now, index) = (self.queue.now(), node);
         self.trace.line(now, || format!("n{index} {ending:?}"));
-        let (mut replies, mut calls) = (Vec::new(), Vec::new());
-        let mut env = Env {
-            queue: &mut self.queue,
-            trace: &mut self.trace,
-            oracle: &mut self.oracle,
-            tally: &self.tally,
-            config: &self.config,
-            replies: &mut replies,
-            calls: &mut calls,
-            directories: &self.directories,
-        };
-        self.hosts[node].die(&mut env, ending);
+        // Nobody hears what a dying process says.
+        self.at_host(node, &mut Vec::new(), &mut Vec::new(), |host, env| host.die(env, ending));
         for conn in self.net.to(node) {
             let silent = ending == Ending::PowerLost && self.random.chance(500_000);
             if silent {

@@ -12,23 +12,33 @@ use tidelog_core::{
     time::Duration,
 };
 
-use super::{Reader, Shape, Task, WireError, Writer, data::topic_name, partition_id, write_error, write_nodes};
+use super::{
+    Reader, Shape, Task, WireError, Writer, data::topic_name, partition_id, partitions, write_error, write_nodes,
+};
 
 /// The metadata log as a topic: the one that a quorum is described of.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// Reads partitions by topics; nothing is "all".
-fn partitions(r: &mut Reader<'_>) -> Result<Option<Vec<(TopicName, PartitionId)>>, WireError> {
-    let mut partitions = Vec::new();
-    let some = r.each_nullable(|r| {
-        let topic = topic_name(r)?;
-        r.each(|r| {
-            partitions.push((topic.clone(), partition_id(r)?));
-            Ok(())
-        })?;
-        r.end()
-    })?;
-    Ok(some.then_some(partitions))
+/// Writes what is said of partitions, neighbours nested in their topic.
+fn by_topic<T>(
+    all: &[T],
+    place: impl Fn(&T) -> (&TopicName, PartitionId),
+    w: &mut Writer,
+    write: impl Fn(&mut Writer, &T),
+) {
+    w.groups(
+        all,
+        |of| place(of).0.clone(),
+        |w, of_topic| {
+            w.string(place(&of_topic[0]).0.as_str());
+            w.array(of_topic.iter(), |w, of| {
+                w.i32(place(of).1.0);
+                write(w, of);
+                w.end();
+            });
+            w.end();
+        },
+    );
 }
 
 pub(super) fn decode_elect_leaders(v: i16, r: &mut Reader<'_>) -> Result<Task, WireError> {
@@ -56,18 +66,13 @@ pub(super) fn encode_elect_leaders(v: i16, response: &ElectLeadersResponse, w: &
     if v >= 1 {
         write_error(response.error, w);
     }
-    w.groups(
+    by_topic(
         &response.partitions,
-        |of| of.topic.clone(),
-        |w, of_topic| {
-            w.string(of_topic[0].topic.as_str());
-            w.array(of_topic.iter(), |w, of| {
-                w.i32(of.partition.0);
-                write_error(of.error, w);
-                w.nullable_string(of.message.as_deref());
-                w.end();
-            });
-            w.end();
+        |of| (&of.topic, of.partition),
+        w,
+        |w, of| {
+            write_error(of.error, w);
+            w.nullable_string(of.message.as_deref());
         },
     );
     w.end();
@@ -108,18 +113,13 @@ pub(super) fn encode_alter_reassignments(
     }
     write_error(response.error, w);
     w.nullable_string(response.message.as_deref());
-    w.groups(
+    by_topic(
         &response.partitions,
-        |of| of.topic.clone(),
-        |w, of_topic| {
-            w.string(of_topic[0].topic.as_str());
-            w.array(of_topic.iter(), |w, of| {
-                w.i32(of.partition.0);
-                write_error(of.error, w);
-                w.nullable_string(of.message.as_deref());
-                w.end();
-            });
-            w.end();
+        |of| (&of.topic, of.partition),
+        w,
+        |w, of| {
+            write_error(of.error, w);
+            w.nullable_string(of.message.as_deref());
         },
     );
     w.end();
@@ -137,19 +137,14 @@ pub(super) fn encode_list_reassignments(_v: i16, response: &ListPartitionReassig
     w.i32(0); // throttle time
     write_error(response.error, w);
     w.nullable_string(None);
-    w.groups(
+    by_topic(
         &response.partitions,
-        |of| of.topic.clone(),
-        |w, of_topic| {
-            w.string(of_topic[0].topic.as_str());
-            w.array(of_topic.iter(), |w, of| {
-                w.i32(of.partition.0);
-                write_nodes(&of.replicas, w);
-                write_nodes(&of.adding, w);
-                write_nodes(&of.removing, w);
-                w.end();
-            });
-            w.end();
+        |of| (&of.topic, of.partition),
+        w,
+        |w, of| {
+            write_nodes(&of.replicas, w);
+            write_nodes(&of.adding, w);
+            write_nodes(&of.removing, w);
         },
     );
     w.end();

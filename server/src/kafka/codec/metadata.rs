@@ -11,7 +11,7 @@ use tidelog_core::{
 
 use super::{
     super::api::APIS, Place, Reader, Shape, Task, WireError, Writer, data::topic_name, name_or_empty, partition_id,
-    write_error, write_nodes,
+    partitions, write_error, write_nodes,
 };
 use crate::listener::HostPort;
 
@@ -308,17 +308,8 @@ pub(super) fn encode_describe_topic_partitions(_v: i16, response: &DescribeTopic
 }
 
 pub(super) fn decode_describe_log_dirs(_v: i16, r: &mut Reader<'_>) -> Result<Task, WireError> {
-    let mut partitions = Vec::new();
-    let some = r.each_nullable(|r| {
-        let topic = topic_name(r)?;
-        r.each(|r| {
-            partitions.push((topic.clone(), partition_id(r)?));
-            Ok(())
-        })?;
-        r.end()
-    })?;
+    let partitions = partitions(r)?;
     r.end()?;
-    let partitions = some.then_some(partitions);
     Ok(Task::Ask(Request::DescribeLogDirs(DescribeLogDirsRequest { partitions }), Shape::Plain))
 }
 

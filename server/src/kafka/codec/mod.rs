@@ -216,6 +216,20 @@ fn partition_id(r: &mut Reader<'_>) -> Result<PartitionId, WireError> {
     r.i32().map(PartitionId)
 }
 
+/// Reads partitions by topics; nothing is "all".
+fn partitions(r: &mut Reader<'_>) -> Result<Option<Vec<(TopicName, PartitionId)>>, WireError> {
+    let mut partitions = Vec::new();
+    let some = r.each_nullable(|r| {
+        let topic = data::topic_name(r)?;
+        r.each(|r| {
+            partitions.push((topic.clone(), partition_id(r)?));
+            Ok(())
+        })?;
+        r.end()
+    })?;
+    Ok(some.then_some(partitions))
+}
+
 fn write_nodes(nodes: &[NodeId], w: &mut Writer) {
     w.array(nodes.iter(), |w, node| w.i32(node.0));
 }
