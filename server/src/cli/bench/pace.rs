@@ -21,12 +21,14 @@ impl Pace {
     pub(super) fn start(rate: u64) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let interval = timespec(Duration::from_nanos(1_000_000_000 / rate).max(SHORTEST));
+        // Taken before the timer runs: an expiration is never early, which would cost a whole interval.
+        let begun = Instant::now();
         let times = Itimerspec { it_interval: interval, it_value: interval };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
         // Sound for a descriptor that is owned, as this one is; what replaces it has to be called unsafe.
         #[expect(deprecated, reason = "an owned descriptor keeps the promise that its successor asks for")]
         let timer = AsyncFd::new(timer)?;
-        Ok(Self { timer, begun: Instant::now(), rate, passed: 0 })
+        Ok(Self { timer, begun, rate, passed: 0 })
     }
 
     /// When number `n` is due, from 1.
