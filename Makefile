@@ -7,7 +7,7 @@ SEEDS ?= 0..2000
 SMOKE_SEEDS ?= 0..200
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test lint unit prepare binary outside smoke sim crash roundtrip bench fuzz
+.PHONY: run test lint unit prepare binary outside smoke sim crash chaos roundtrip bench fuzz
 
 # A server on its defaults: data in ./tidelog-data, Kafka on 127.0.0.1:9092.
 run:
@@ -47,6 +47,10 @@ outside: prepare binary
 # Two hundred crashes under load.
 crash: prepare binary
 	export CRASHES=200; $(PYTEST) crash
+
+# Ten minutes of faults against a real three-node cluster (MINUTES, SEED, RATE), judged by the simulator's checker.
+chaos: prepare binary
+	cd tests && PYTHONPATH=. TIDELOG_BIN=$(abspath $(TARGET))/sim/tidelog ../.venv/bin/python -m chaos
 
 # 220 MB of real text through every pair of tools and every codec.
 roundtrip: prepare binary

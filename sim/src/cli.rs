@@ -1,16 +1,18 @@
-//! The verbs: `run`, `sweep`, `meta`, `mutants`, `knobs`.
+//! The verbs: `run`, `sweep`, `meta`, `mutants`, `knobs`, `history`.
 //!
 //! Exit codes: 0 all well; 1 wrong usage; 10 a safety checker; 11 no progress; 12 an assertion or panic; 13 two runs of
 //! one seed differ; 14 the time was over before the seeds were; 15 a planted bug survived; 16 a mark was never
 //! reached; 17 a bound was exceeded.
 
 use std::{
-    io::{self, Write},
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
     time::{Duration, Instant},
 };
 
 use crate::{
     config::Config,
+    jsonl::Recorded,
     report::{self, Style},
     run::{self, Outcome},
     sweep::{self, Sweep},
@@ -21,6 +23,7 @@ usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--disk] [--json
        tidelog-sim sweep --seeds A..B [--profile NAME] [--jobs N] [--budget SECONDS] [--meta-every N] [--marks] [--set KNOB=VALUE]... [--json]
        tidelog-sim meta --seed N | --seeds A..B [--set KNOB=VALUE]...
        tidelog-sim mutants --seeds A..B [--only ID]... [--json]
+       tidelog-sim history FILE... [--json]
        tidelog-sim knobs";
 
 /// What a command line asks for.
@@ -63,6 +66,9 @@ fn println_line(text: &str) {
 
 fn dispatch(args: &[String]) -> Result<u8, String> {
     let (verb, rest) = args.split_first().ok_or("which verb?")?;
+    if verb == "history" {
+        return judge_history(rest);
+    }
     let args = parse(rest)?;
     match verb.as_str() {
         "run" => run_one(&args),
@@ -194,6 +200,30 @@ fn run_meta(args: &Args) -> Result<u8, String> {
         }
     }
     Ok(0)
+}
+
+/// Judges what real clients did, with the checker that judges the simulated ones.
+fn judge_history(args: &[String]) -> Result<u8, String> {
+    let json = args.iter().any(|arg| arg == "--json");
+    let files: Vec<&String> = args.iter().filter(|arg| *arg != "--json").collect();
+    if files.is_empty() {
+        return Err("history wants a file of JSON lines".to_owned());
+    }
+    let mut recorded = Recorded::new();
+    for path in files {
+        let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
+        for (number, line) in BufReader::new(file).lines().enumerate() {
+            let line = line.map_err(|error| format!("{path}: {error}"))?;
+            recorded.line(&line).map_err(|wrong| format!("{path}, line {}: {wrong}", number + 1))?;
+        }
+    }
+    let verdict = recorded.check();
+    println_line(&report::history(
+        recorded.counts(),
+        verdict.as_ref().err(),
+        if json { Style::Json } else { Style::Text },
+    ));
+    Ok(if verdict.is_ok() { 0 } else { 10 })
 }
 
 #[cfg(not(feature = "mutants"))]

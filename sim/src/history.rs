@@ -101,6 +101,8 @@ pub struct History {
     pub finals: BTreeMap<TopicPartition, FinalRead>,
     /// Do partitions have several replicas?
     pub replicated: bool,
+    /// Is nothing ever taken away on purpose? Then an acknowledgement that names no offset is a promise, too.
+    pub keeps_all: bool,
     /// Partitions from which compaction may take records.
     pub compacted: BTreeSet<TopicId>,
     /// Lawful losses.

@@ -15,6 +15,7 @@ pub mod payload;
 pub mod ledger;
 pub mod canon;
 pub mod check;
+pub mod jsonl;
 pub mod actor;
 pub mod clock;
 pub mod net;

@@ -3,6 +3,8 @@
 use std::{fmt::Write, time::Duration};
 
 use crate::{
+    check::Violation,
+    jsonl,
     run::Outcome,
     sweep::Total,
     tally::{Counts, Fault, Mark},
@@ -86,6 +88,30 @@ fn run_json(outcome: &Outcome, took: Duration) -> String {
         outcome.config.entries().iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let _ = write!(text, ",\"config\":{{{}}},{}}}", knobs.join(","), counts_json(&outcome.counts));
     text
+}
+
+/// The verdict on a history of real clients.
+pub fn history(counts: jsonl::Counts, violation: Option<&Violation>, style: Style) -> String {
+    let jsonl::Counts { sent, acknowledged, failed, open, polled, found, partitions } = counts;
+    if style == Style::Json {
+        let verdict = violation.map_or_else(
+            || "null".to_owned(),
+            |Violation { code, anomaly, subject, why }| {
+                let [code, anomaly, subject, why] = [quote(code), quote(anomaly), quote(subject), quote(why)];
+                format!("{{\"code\":{code},\"anomaly\":{anomaly},\"subject\":{subject},\"why\":{why}}}")
+            },
+        );
+        return format!(
+            "{{\"sent\":{sent},\"acknowledged\":{acknowledged},\"failed\":{failed},\"open\":{open},\
+             \"polled\":{polled},\"found\":{found},\"partitions\":{partitions},\"violation\":{verdict}}}"
+        );
+    }
+    let verdict =
+        violation.map_or_else(|| "the history holds".to_owned(), |violation| format!("VIOLATION {violation}"));
+    format!(
+        "{sent} sent: {acknowledged} acknowledged, {failed} failed, {open} open; \
+         {polled} polled on the way, {found} found at the end in {partitions} partitions\n{verdict}"
+    )
 }
 
 /// A sweep.

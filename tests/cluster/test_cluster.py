@@ -13,33 +13,11 @@ from confluent_kafka.admin import AdminClient
 
 from crash.load import LibrdkafkaLoad, NativeLoad
 from harness.clients import librdkafka
-from harness.cluster import Cluster
 from harness.records import Record
 from harness.server import binary, run
 
 KILLS = int(os.environ.get("KILLS", "4"))
 PARTITIONS = 3
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    made = []
-
-    def make(**settings):
-        cluster = Cluster(tmp_path / f"cluster-{len(made)}", **settings)
-        made.append(cluster)
-        return cluster
-
-    yield make
-    for cluster in made:
-        for server in cluster.nodes.values():
-            if server.process and server.process.poll() is None:
-                server.kill()
-
-
-def create(cluster, topic, partitions, replicas=3, **settings):
-    pairs = [f"--set={name.replace('_', '.')}={value}" for name, value in settings.items()]
-    return cluster.cli("topic", "create", topic, "--partitions", partitions, "--replicas", replicas, *pairs)
 
 
 @pytest.mark.parametrize("order", [[1, 2, 3], [3, 1, 2]], ids=str)
@@ -60,7 +38,7 @@ def test_nodes_find_each_other_in_any_order(cluster, order):
 def test_every_client_writes_through_any_node_and_reads_through_any_other(cluster, java):
     cluster = cluster()
     cluster.start()
-    create(cluster, "shared", partitions=1, min_insync_replicas=2)
+    cluster.create("shared", partitions=1, min_insync_replicas=2)
     records = [Record(b"k%d" % n, b"v%d" % n) for n in range(100)]
     written = []
     for client, node in ((librdkafka, 1), (java, 2), (librdkafka, 3)):
@@ -76,8 +54,8 @@ def test_every_client_writes_through_any_node_and_reads_through_any_other(cluste
 def test_nothing_acknowledged_is_lost_or_doubled_when_leaders_die(cluster, capsys):
     cluster = cluster()
     cluster.start()
-    create(cluster, "killed", PARTITIONS, min_insync_replicas=2)
-    create(cluster, "killed-native", 1, min_insync_replicas=2)
+    cluster.create("killed", PARTITIONS, min_insync_replicas=2)
+    cluster.create("killed-native", 1, min_insync_replicas=2)
     loads = LibrdkafkaLoad(cluster.kafka, "killed", PARTITIONS), NativeLoad(cluster.as_server(), "killed-native")
     gaps = []
     try:

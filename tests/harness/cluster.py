@@ -21,15 +21,19 @@ def free_ports(count):
 class Cluster:
     """Nodes 1, 2, 3, ... of one cluster."""
 
-    def __init__(self, folder, nodes=3, arguments=(), racks=()):
-        natives = [f"127.0.0.1:{port}" for port in free_ports(nodes)]
+    def __init__(self, folder, nodes=3, arguments=(), racks=(), net=None):
+        """On ports of this host; or, with a `net` of hosts (chaos/net.py), each node on one of its own."""
+        natives = [f"{net.hosts[node]}:9192" for node in net.nodes] if net else [f"127.0.0.1:{port}" for port in free_ports(nodes)]
         self.peers = ",".join(f"{node}@{native}" for node, native in enumerate(natives, 1))
         self.nodes = {}
         for node, native in enumerate(natives, 1):
             rack = ["--rack", racks[node - 1]] if racks else []
-            self.nodes[node] = Server(
-                folder / f"node-{node}", native=native, arguments=["--node-id", node, "--peers", self.peers, *rack, *arguments]
-            )
+            place = {}
+            if net:
+                host = net.hosts[node]
+                place = {"kafka": f"{host}:9092", "http": f"{host}:9292", "prefix": net.command(node)}
+            every = ["--node-id", node, "--peers", self.peers, *rack, *arguments]
+            self.nodes[node] = Server(folder / f"node-{node}", native=native, arguments=every, **place)
 
     def start(self, order=None, ready_within=60):
         """Starts the nodes in this order and returns the seconds until all of them served clients."""
@@ -67,6 +71,11 @@ class Cluster:
         done = run(*arguments, "--bootstrap", self.native, "--json", timeout=within)
         assert done.returncode == 0, f"{arguments}: {done.stderr.decode()}\n{self.log_text()}"
         return json.loads(done.stdout)
+
+    def create(self, topic, partitions=1, replicas=3, **settings):
+        """Makes a topic; its settings under their Kafka names, with `_` for dots."""
+        pairs = [f"--set={name.replace('_', '.')}={value}" for name, value in settings.items()]
+        return self.cli("topic", "create", topic, "--partitions", partitions, "--replicas", replicas, *pairs)
 
     def status(self):
         return self.cli("cluster", "status")

@@ -31,7 +31,7 @@ def run(*arguments, input=None, timeout=60, **settings):
 class Server:
     """A running `tidelog serve`."""
 
-    def __init__(self, folder, kafka="127.0.0.1:0", native="127.0.0.1:0", http="127.0.0.1:0", arguments=(), environment=None):
+    def __init__(self, folder, kafka="127.0.0.1:0", native="127.0.0.1:0", http="127.0.0.1:0", arguments=(), environment=None, prefix=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "data"
@@ -39,6 +39,8 @@ class Server:
         self._wanted = [kafka, native, http]
         self._arguments = [str(argument) for argument in arguments]
         self._environment = environment
+        # What stands before the command: it must become the command, as `ip netns exec NAME` does.
+        self._prefix = list(prefix)
         self.process = None
 
     def start(self, ready_within=30):
@@ -70,7 +72,7 @@ class Server:
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [binary(), "serve", "--data", self.data, "--kafka", kafka, "--native", native, "--http", http, *self._arguments],
+                [*self._prefix, binary(), "serve", "--data", self.data, "--kafka", kafka, "--native", native, "--http", http, *self._arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=None if self._environment is None else {**os.environ, **self._environment},

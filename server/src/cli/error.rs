@@ -53,6 +53,10 @@ impl CliError {
                 let error = Self { exit: Exit::NotFound, message: format!("{what} does not exist"), ..error };
                 error.hint("`tidelog topic list` shows the topics that exist")
             }
+            ErrorCode::BrokerIdNotRegistered => {
+                let error = Self { exit: Exit::NotFound, message: format!("{what} is not known"), ..error };
+                error.hint("`tidelog cluster status` shows the nodes")
+            }
             ErrorCode::TopicAlreadyExists => {
                 let error = Self { message: format!("{what} exists already"), ..error };
                 error.hint("--if-not-exists makes this a success; `tidelog topic alter` changes a topic")

@@ -173,8 +173,14 @@ fn lost(history: &History) -> Result<(), Violation> {
         if present.contains_key(&value) || history.reported_corrupt.contains(&sent.to) {
             continue;
         }
-        // Without an offset nobody can say that retention did not take it.
-        let Some(offset) = offset else { continue };
+        let Some(offset) = offset else {
+            // Without an offset nobody can say that retention did not take it, where there is such a thing.
+            if history.keeps_all && sent.settled_at < read.asked_at {
+                let why = format!("value {value} was acknowledged and is nowhere; the log holds {start} to {end}");
+                return Err(violation(CODE, "lost-write", sent.to, why));
+            }
+            continue;
+        };
         if offset >= end && sent.settled_at > read.asked_at {
             continue;
         }

@@ -16,10 +16,12 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
@@ -27,6 +29,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -36,6 +39,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
@@ -303,6 +307,44 @@ public final class Worker {
                 TopicPartition place = new TopicPartition(topic, request.get("partition").asInt());
                 var before = RecordsToDelete.beforeOffset(request.get("before").asLong());
                 return admin.deleteRecords(Map.of(place, before)).lowWatermarks().get(place).get().lowWatermark();
+            }
+            case "reassign" -> {
+                Map<TopicPartition, Optional<NewPartitionReassignment>> wanted = new HashMap<>();
+                request.get("to").properties().forEach(entry -> {
+                    List<Integer> nodes = new ArrayList<>();
+                    entry.getValue().forEach(node -> nodes.add(node.asInt()));
+                    Optional<NewPartitionReassignment> target = entry.getValue().isNull() ? Optional.empty() : Optional.of(new NewPartitionReassignment(nodes));
+                    wanted.put(new TopicPartition(topic, Integer.parseInt(entry.getKey())), target);
+                });
+                admin.alterPartitionReassignments(wanted).all().get();
+                return null;
+            }
+            case "reassignments" -> {
+                var moving = new TreeMap<String, Object>();
+                admin.listPartitionReassignments().reassignments().get().forEach((place, how) -> moving.put(
+                        place.toString(),
+                        Map.of("replicas", how.replicas(), "adding", how.addingReplicas(), "removing", how.removingReplicas())));
+                return moving;
+            }
+            case "elect" -> {
+                ElectionType type = request.path("unclean").asBoolean() ? ElectionType.UNCLEAN : ElectionType.PREFERRED;
+                var outcomes = new TreeMap<String, String>();
+                admin.electLeaders(type, Set.of(new TopicPartition(topic, request.get("partition").asInt()))).partitions().get().forEach(
+                        (place, error) -> outcomes.put(place.toString(), error.map(e -> e.getClass().getSimpleName()).orElse("")));
+                return outcomes;
+            }
+            case "quorum" -> {
+                var quorum = admin.describeMetadataQuorum().quorumInfo().get();
+                return Map.of(
+                        "leader", quorum.leaderId(),
+                        "epoch", quorum.leaderEpoch(),
+                        "committed", quorum.highWatermark(),
+                        "voters", quorum.voters().stream().map(voter -> Map.of("node", voter.replicaId(), "end", voter.logEndOffset())).toList(),
+                        "observers", quorum.observers().stream().map(observer -> observer.replicaId()).toList());
+            }
+            case "unregister" -> {
+                admin.unregisterBroker(request.get("node").asInt()).all().get();
+                return null;
             }
             case "log-dirs" -> {
                 var sizes = new TreeMap<String, Long>();
