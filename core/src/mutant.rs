@@ -45,6 +45,26 @@ pub enum Mutant {
     X25,
     /// A log that a deleted topic has left is taken for that of a new topic of the same name (KAFKA-14616).
     X20,
+    /// A read of a segment that is no longer the newest takes no notice of its bound (KAFKA-9196).
+    X11,
+    /// What a follower had in one run counts under the registration of the next (KAFKA-15221).
+    X14,
+    /// With too few in sync anybody may join, however far behind (KAFKA-19996).
+    X24,
+    /// An answer that comes late cuts off what has been appended since (Redpanda issue 17731).
+    X28,
+    /// A node without a vote stands for election, and voters take its epoch over (Redpanda e1c89ec).
+    X42,
+    /// A follower's appends to the metadata log are not synced (Redpanda 19d5097).
+    X43,
+    /// Votes go by the newest epoch that the candidate has heard of, not by that of its last record (ZOOKEEPER-4643).
+    X45,
+    /// A new leader says where the log ends before a record of its own epoch is committed (Redpanda issue 10885).
+    X46,
+    /// A log with a damaged producer snapshot is taken for an orphan and set aside (NATS server issue 7556).
+    X48,
+    /// A vote file of another version is passed over (KAFKA-15412).
+    X49,
     /// An I/O error of fsync is retried and the retry trusted (fsyncgate).
     X81,
     /// A vote is given before it is durable.

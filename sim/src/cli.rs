@@ -22,7 +22,7 @@ const USAGE: &str = "\
 usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--disk] [--json]
        tidelog-sim sweep --seeds A..B [--profile NAME] [--jobs N] [--budget SECONDS] [--meta-every N] [--marks] [--set KNOB=VALUE]... [--json]
        tidelog-sim meta --seed N | --seeds A..B [--set KNOB=VALUE]...
-       tidelog-sim mutants --seeds A..B [--only ID]... [--json]
+       tidelog-sim mutants --seeds A..B [--only ID]... [--budget SECONDS] [--trace] [--json]
        tidelog-sim history FILE... [--json]
        tidelog-sim knobs";
 
@@ -234,7 +234,15 @@ fn run_mutants(_args: &Args) -> Result<u8, String> {
 #[cfg(feature = "mutants")]
 fn run_mutants(args: &Args) -> Result<u8, String> {
     let seeds = args.seeds.ok_or("mutants wants --seeds A..B")?;
-    let results = crate::mutants::run(seeds, &args.only, &|line| eprintln_line(line));
+    if args.trace {
+        let id = args.only.first().ok_or("mutants --trace wants --only ID")?;
+        let outcome = crate::mutants::one(id, seeds.0).ok_or(format!("there is no planted bug {id}"))?;
+        outcome.lines.iter().for_each(|line| println_line(line));
+        println_line(&report::run(&outcome, &args.sets, Duration::ZERO, Style::Text));
+        return Ok(outcome.verdict.map_or(0, |verdict| verdict.exit));
+    }
+    let hunt = crate::mutants::Hunt { seeds, only: args.only.clone(), budget: args.budget };
+    let results = crate::mutants::run(&hunt, &|line| eprintln_line(line));
     println_line(&crate::mutants::table(&results, args.json));
     let survived = results.iter().any(|result| result.killed_by.is_none());
     Ok(if survived { 15 } else { 0 })

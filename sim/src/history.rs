@@ -88,6 +88,17 @@ pub struct Void {
     pub at: u64,
 }
 
+/// What a client that asks leaders alone was told of a partition's end.
+#[derive(Clone, Copy, Debug)]
+pub struct ToldEnd {
+    /// Who.
+    pub client: u32,
+    /// Of which partition.
+    pub of: TopicPartition,
+    /// The answer.
+    pub end: Offset,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -97,6 +108,8 @@ pub struct History {
     pub polls: Vec<Poll>,
     /// Offsets that a repeated send was answered with: they must be those of the first.
     pub echoes: Vec<(Value, Offset, u64)>,
+    /// In order of time, one question of a client and partition after the other.
+    pub ends: Vec<ToldEnd>,
     /// One for each partition alive at the end.
     pub finals: BTreeMap<TopicPartition, FinalRead>,
     /// Do partitions have several replicas?

@@ -83,6 +83,8 @@ pub enum Open {
         bases: Vec<Offset>,
         /// Log end offset after it.
         end: Offset,
+        /// Is it synced before its outcome is told?
+        sync: bool,
     },
     /// A retention with this high watermark at this time.
     Retain {
@@ -194,7 +196,7 @@ impl Ledger {
     /// The core ordered a job.
     pub fn ordered(&mut self, job: JobId, order: &Job) {
         let open = match order {
-            Job::Append { batches, .. } => {
+            Job::Append { batches, sync, .. } => {
                 let mut bases = Vec::with_capacity(batches.len());
                 for batch in batches {
                     let held = Held::of(batch);
@@ -203,7 +205,7 @@ impl Ledger {
                     self.end = held.header.next_offset();
                     self.held.insert(held.header.base_offset, held);
                 }
-                Open::Append { bases, end: self.end }
+                Open::Append { bases, end: self.end, sync: *sync }
             }
             Job::Retain { high_watermark, wall } => {
                 let config = Box::new(self.config.clone());
@@ -266,9 +268,9 @@ impl Ledger {
         let open = self.open.remove(&job);
         self.reported |= matches!(outcome, Err(LogError::Corrupt { .. }));
         match (open, outcome) {
-            (Some(Open::Append { .. }), Ok(JobOutcome::Appended { end, .. })) => {
+            (Some(Open::Append { sync, .. }), Ok(JobOutcome::Appended { end, .. })) => {
                 self.answered = self.answered.max(*end);
-                if self.config.durability == Durability::Fsync {
+                if sync && self.config.durability == Durability::Fsync {
                     self.promised = self.promised.max(*end);
                 }
             }

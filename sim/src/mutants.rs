@@ -1,24 +1,20 @@
 //! Planted bugs: does a checker that is named for a bug report it, and how soon?
 //!
 //! Each bug is switched on alone and run on one block of seeds, with the knobs pinned that its fault needs. It counts as
-//! killed only when one of its own checkers speaks up, and when the same seed passes without the bug.
+//! killed only when one of its own checkers speaks up, and when the same seed with the same knobs passes without the bug.
 
-use std::{fmt::Write, time::Instant};
+mod table;
 
-use tidelog_core::mutant::{self, Mutant};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
+use tidelog_core::mutant;
+
+use self::table::{PLANTED, Planted};
 use crate::{config::Config, report::quote, run};
-
-/// One planted bug and what is expected of the checkers.
-struct Planted {
-    mutant: Mutant,
-    /// What it does, in a few words.
-    what: &'static str,
-    /// Codes of the checkers that may kill it.
-    checkers: &'static [&'static str],
-    /// Knobs that are pinned.
-    pins: &'static [(&'static str, u64)],
-}
 
 /// What became of one planted bug.
 #[derive(Clone, Debug)]
@@ -33,99 +29,48 @@ pub struct Fate {
     pub seeds: u64,
     /// The seed that killed it.
     pub seed: Option<u64>,
-    /// Seconds of real time.
-    pub seconds: u64,
-    /// What else spoke up before.
-    pub others: Vec<String>,
+    /// Real time.
+    pub took: Duration,
+    /// What else spoke up, and how often: checkers that are not named for it, or that speak up without the bug, too.
+    pub others: BTreeMap<String, u64>,
 }
 
-macro_rules! planted {
-    ($($id:ident $what:literal [$($checker:literal)*] {$($knob:ident = $value:literal),* $(,)?})*) => {
-        const PLANTED: &[Planted] = &[$(Planted {
-            mutant: Mutant::$id,
-            what: $what,
-            checkers: &[$($checker,)*],
-            pins: &[$((stringify!($knob), $value),)*],
-        },)*];
-    };
+/// Which bugs to plant, where, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct Hunt {
+    /// From this seed, up to but not including that one.
+    pub seeds: (u64, u64),
+    /// Only these; all where none is named.
+    pub only: Vec<String>,
+    /// No new seed is begun for a bug that has taken so long.
+    pub budget: Option<Duration>,
 }
 
-// Y03 and Y04 (truncation forgets producers or indexes) wait for followers: one node alone never truncates.
-planted! {
-    X81 "a failed fsync is retried and trusted" ["R11" "H1"] {
-        sync_errors_ppm = 100_000, power_loss = 1, final_crash = 1, strike_ms = 1_500, replicated_durability = 0
-    }
-    X61 "an index error leaves bytes without moving the end" ["R11" "R12" "H1"] {
-        disk_full = 1, no_handles_ppm = 50_000, segment_bytes = 4_096, kill = 1, strike_ms = 1_500
-    }
-    X62 "producer table changed before the append succeeds" ["T1" "H1"] {
-        disk_full = 1, strike_ms = 1_000, segment_bytes = 4_096
-    }
-    X19 "retention above the high watermark" ["R14"] {
-        retention_bytes = 1_000, retention_check_ms = 200, segment_bytes = 1_024, sync_us = 20_000, slow_disk = 100
-    }
-    X67 "compaction above its bound" ["R14"] {
-        compacted_topics = 1, cleaner_backoff_ms = 100, dirty_permille = 0, segment_bytes = 1_024, sync_us = 20_000
-    }
-    X68 "compaction drops a producer's last batch" ["T1" "H1"] {
-        compacted_topics = 1, cleaner_backoff_ms = 100, dirty_permille = 0, segment_bytes = 1_024, kill = 1,
-        stable_topics = 1, ghosts_ppm = 200_000, keys = 2, strike_ms = 1_500
-    }
-    X82 "recovery cuts at the first bad batch though others follow" ["R11" "R12"] {
-        catastrophe = 1, kill = 1, strike_ms = 1_500, checkpoint_ms = 10_000
-    }
-    X83 "no directory sync after create and rename" ["R11" "H1" "R12"] {
-        power_loss = 1, segment_bytes = 2_048, strike_ms = 1_500, final_crash = 1
-    }
-    X84 "raising the log start to the end reuses offsets" ["R11" "H1"] { admins = 1, operations = 900, kill = 1, power_loss = 1 }
-    X85 "a checkpoint vouches for what was not synced" ["R11" "R12" "O1" "R14"] {
-        power_loss = 1, checkpoint_ms = 100, strike_ms = 1_500, segment_bytes = 4_096, sync_us = 20_000
-    }
-    X87 "canary: every 64th ack is dropped from the log" ["H1" "T1"] {}
-    Y01 "a sealed segment lacks its greatest timestamp" ["O1"] { admins = 1, segment_bytes = 2_048, stop = 1, operations = 900 }
-    Y02 "retention by a segment's oldest record" ["R14"] { retention_ms = 8_000, retention_check_ms = 200, segment_bytes = 16_384 }
-    Y11 "duplicates in flight are not recognised" ["T1" "R11" "H1"] { ghosts_ppm = 200_000, sync_us = 20_000, in_flight = 5 }
-    Y12 "a duplicate is acknowledged before it is durable" ["H1"] {
-        ghosts_ppm = 200_000, sync_us = 20_000, power_loss = 1, cut_jobs = 1, strike_ms = 1_000, operations = 900,
-        sync_errors_ppm = 100_000
-    }
-    Y21 "tombstones go in the first cleaning" ["R14"] {
-        compacted_topics = 1, cleaner_backoff_ms = 100, dirty_permille = 0, segment_bytes = 1_024,
-        delete_retention_ms = 20_000, kill = 1
-    }
-    Y22 "cleaning removes the old before the new is in place" ["R11" "R14"] {
-        compacted_topics = 1, cleaner_backoff_ms = 100, dirty_permille = 0, segment_bytes = 1_024, cut_jobs = 1,
-        power_loss = 1, strike_ms = 1_000
-    }
-    Y23 "cleaning keeps the oldest value of a key" ["R14"] {
-        compacted_topics = 1, cleaner_backoff_ms = 100, dirty_permille = 0, segment_bytes = 1_024
-    }
-    Y31 "the dedup window is four batches" ["T1" "H1"] { ghosts_ppm = 200_000, in_flight = 5, producer_expiration_ms = 86_400_000, reset = 1 }
-    Y32 "sequences wrap to one" ["T1" "L1"] { operations = 900, batch_records = 5 }
-    Y33 "an epoch bump keeps the old epoch's batches" ["H1" "T1"] { operations = 900, batch_records = 1, max_message_bytes = 900 }
-}
-
-/// Runs every planted bug (or only those named) on these seeds; `progress` hears a line for each.
-pub fn run(seeds: (u64, u64), only: &[String], progress: &dyn Fn(&str)) -> Vec<Fate> {
-    let chosen = |planted: &&Planted| only.is_empty() || only.contains(&format!("{:?}", planted.mutant));
+/// Runs every planted bug; `progress` hears a line for each.
+pub fn run(hunt: &Hunt, progress: &dyn Fn(&str)) -> Vec<Fate> {
+    let chosen = |planted: &&Planted| hunt.only.is_empty() || hunt.only.contains(&format!("{:?}", planted.mutant));
     let mut fates = Vec::new();
     for planted in PLANTED.iter().filter(chosen) {
-        let fate = hunt(planted, seeds);
-        let how = fate.killed_by.as_deref().unwrap_or("SURVIVED");
-        progress(&format!(
-            "{} {how} after {} seeds, {} s; {}",
-            fate.id,
-            fate.seeds,
-            fate.seconds,
-            fate.others.join(", ")
-        ));
+        let fate = chase(planted, hunt);
+        progress(&line(&fate));
         fates.push(fate);
     }
-    mutant::set(None);
     fates
 }
 
-fn hunt(planted: &Planted, seeds: (u64, u64)) -> Fate {
+fn line(fate: &Fate) -> String {
+    let how = fate.killed_by.as_deref().unwrap_or("SURVIVED");
+    let mut line = format!("{} {how} after {} seeds, {:.1} s", fate.id, fate.seeds, fate.took.as_secs_f64());
+    if let Some(seed) = fate.seed {
+        let _ = write!(line, ", on seed {seed}, which passes without it");
+    }
+    for (what, times) in &fate.others {
+        let _ = write!(line, "; {times} x {what}");
+    }
+    line
+}
+
+fn chase(planted: &Planted, hunt: &Hunt) -> Fate {
     let begun = Instant::now();
     let mut fate = Fate {
         id: format!("{:?}", planted.mutant),
@@ -133,32 +78,47 @@ fn hunt(planted: &Planted, seeds: (u64, u64)) -> Fate {
         killed_by: None,
         seeds: 0,
         seed: None,
-        seconds: 0,
-        others: Vec::new(),
+        took: Duration::ZERO,
+        others: BTreeMap::new(),
     };
-    for seed in seeds.0..seeds.1 {
-        let mut config = Config::draw(seed);
-        for (knob, value) in planted.pins {
-            config.set(knob, *value).expect("the table names knobs that exist");
+    for seed in hunt.seeds.0..hunt.seeds.1 {
+        if hunt.budget.is_some_and(|budget| begun.elapsed() > budget) {
+            break;
         }
+        let config = config_for(planted, seed);
         mutant::set(Some(planted.mutant));
         let outcome = run::run(seed, &config, false);
         mutant::set(None);
         fate.seeds += 1;
         let Some(verdict) = outcome.verdict else { continue };
-        let name = format!("{} {}", verdict.code, verdict.anomaly);
-        let named = planted.checkers.contains(&verdict.code.as_str());
-        if named && run::run(seed, &config, false).verdict.is_none() {
-            fate.killed_by = Some(name);
-            fate.seed = Some(seed);
+        let mut name = format!("{} {}", verdict.code, verdict.anomaly);
+        if run::run(seed, &config, false).verdict.is_some() {
+            name.push_str(" (and something without it)");
+        } else if planted.checkers.contains(&verdict.code.as_str()) {
+            (fate.killed_by, fate.seed) = (Some(name), Some(seed));
             break;
         }
-        if !fate.others.contains(&name) {
-            fate.others.push(name);
-        }
+        *fate.others.entry(name).or_default() += 1;
     }
-    fate.seconds = begun.elapsed().as_secs();
+    fate.took = begun.elapsed();
     fate
+}
+
+fn config_for(planted: &Planted, seed: u64) -> Config {
+    let mut config = Config::draw(seed);
+    for (knob, value) in planted.pins.iter().copied().flatten() {
+        config.set(knob, *value).expect("the table names knobs that exist");
+    }
+    config
+}
+
+/// One seed with one bug planted and every line kept, for who wants to look.
+pub fn one(id: &str, seed: u64) -> Option<run::Outcome> {
+    let found = PLANTED.iter().find(|known| format!("{:?}", known.mutant) == id)?;
+    mutant::set(Some(found.mutant));
+    let outcome = run::run(seed, &config_for(found, seed), true);
+    mutant::set(None);
+    Some(outcome)
 }
 
 /// The table, for people or machines.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidelog_core::ids::TopicPartition;
 
-use crate::{canon::Canon, history::History, ledger::Ledger};
+use crate::{canon::Canon, check::m12, history::History, ledger::Ledger};
 
 /// The books of a run.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Oracle {
     pub folders: BTreeMap<(usize, String), TopicPartition>,
     /// What all nodes share.
     pub canon: Canon,
+    /// What the controller has confirmed.
+    pub admin: m12::Book,
     /// What clients did and saw.
     pub history: History,
 }

@@ -135,6 +135,9 @@ fn of_failure(failure: Failure) -> Verdict {
         Failure::Stuck(why) => {
             Verdict { exit: 11, code: "L1".into(), anomaly: "no-progress".into(), subject: "world".into(), why }
         }
+        Failure::Unsettled(why) => {
+            Verdict { exit: 11, code: "L2".into(), anomaly: "not-converged".into(), subject: "world".into(), why }
+        }
         Failure::Budget(why) => {
             Verdict { exit: 17, code: "B1".into(), anomaly: "event-budget".into(), subject: "world".into(), why }
         }

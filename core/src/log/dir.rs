@@ -601,6 +601,9 @@ impl<D: Disk> LogDir<D> {
         if mutant!(X20) {
             owner = owner.map(|_| topic_id);
         }
+        if mutant!(X48) && unreadable_snapshot(&at, names.as_deref().unwrap_or_default())? {
+            owner = Some(TopicId([0xff; 16]));
+        }
         // Whose folder it is was never made durable, and so was none of the data in it; it may be an earlier topic's.
         let vouched = |points: &OffsetCheckpoint| points.0.get(&at.dir).copied().unwrap_or(Offset::ZERO);
         let is_vouched = vouched(&self.recovery_points) > vouched(&self.log_starts);
@@ -738,6 +741,17 @@ fn holds_bytes<D: Disk>(disk: &D, folder: &str, files: &[String]) -> Result<bool
     for name in files {
         let is_log = names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
         if is_log && disk.len(&disk.open(&names::inside(folder, name), super::OpenMode::Existing)?)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// For a planted bug: has a producer snapshot been damaged?
+fn unreadable_snapshot<D: Disk>(at: &Place<D>, files: &[String]) -> Result<bool, LogError> {
+    for name in files.iter().filter(|name| name.ends_with(names::SNAPSHOT)) {
+        let text = checkpoint::read(&at.disk, &names::inside(&at.dir, name))?;
+        if text.is_none_or(|text| super::snapshot::decode(&text).is_err()) {
             return Ok(true);
         }
     }

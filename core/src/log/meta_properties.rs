@@ -13,6 +13,7 @@ use super::{Identity, Vote};
 use crate::{
     epoch::LeaderEpoch,
     ids::{DirectoryId, NodeId, TopicId},
+    mutant,
 };
 
 /// The newest format of a data directory that this build reads and writes.
@@ -119,6 +120,10 @@ pub fn parse_quorum_state(text: &[u8]) -> Result<Vote, &'static str> {
     let text = text.trim();
     if !(text.starts_with('{') && text.ends_with('}')) {
         return Err("not a JSON object");
+    }
+    if mutant!(X49) && json_integer(text, "data_version") != Some(0) {
+        // The planted bug: what a newer version has written is passed over.
+        return Ok(Vote { epoch: LeaderEpoch::FIRST, voted_for: None });
     }
     let epoch = json_integer(text, "leaderEpoch").ok_or("no leaderEpoch")?;
     let voted = json_integer(text, "votedId").ok_or("no votedId")?;

@@ -7,6 +7,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Order, Quorum, Role};
 use crate::{
+    epoch::LeaderEpoch,
     ids::NodeId,
     log::Vote,
     message::{BeginEpochRequest, EndEpochRequest, EpochResponse, ErrorCode, PeerRequest, VoteRequest, VoteResponse},
@@ -35,7 +36,9 @@ pub enum VoteAnswer {
 impl Quorum {
     /// Stands for election, or asks first whether that has any hope. A node that does not vote looks for the leader.
     pub(super) fn stand(&mut self, now: Instant) {
-        if !self.is_voter() {
+        if mutant!(X42) && !self.is_voter() {
+            self.become_candidate(now);
+        } else if !self.is_voter() {
             self.search(now)
         } else if self.is_alone() {
             self.become_candidate(now);
@@ -66,11 +69,14 @@ impl Quorum {
     }
 
     fn ask_for_votes(&mut self, pre_vote: bool) {
+        // The planted bug: the epoch that was heard of last stands for that of the last record.
+        let heard = LeaderEpoch(self.epoch.0 - i32::from(!pre_vote));
+        let last_epoch = if mutant!(X45) { heard } else { self.log.epochs.last_epoch(self.log.end) };
         let request = PeerRequest::Vote(VoteRequest {
             candidate: self.me,
             directory: self.directory,
             epoch: self.epoch,
-            last_epoch: self.log.epochs.last_epoch(self.log.end),
+            last_epoch,
             log_end: self.log.end,
             pre_vote,
         });
@@ -154,6 +160,10 @@ impl Quorum {
     /// A candidate asks for this node's vote.
     pub fn on_vote_request(&mut self, now: Instant, request: &VoteRequest) -> VoteAnswer {
         let votes = self.is_voter() && self.voters.contains(&request.candidate) && request.candidate != self.me;
+        if mutant!(X42) && !votes && request.epoch > self.epoch && !matches!(self.role, Role::Resigned) {
+            let wait = self.election_timeout();
+            self.become_unattached(now, request.epoch, wait);
+        }
         if !votes || matches!(self.role, Role::Resigned) {
             return VoteAnswer::Now(self.vote_response(ErrorCode::InvalidRequest, false));
         }

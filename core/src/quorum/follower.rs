@@ -129,7 +129,7 @@ impl Quorum {
                 return self.learn(now, from, fetched.leader_epoch, fetched.leader);
             }
         }
-        if turn != self.turn {
+        if turn != self.turn && !mutant!(X28) {
             return;
         }
         let Role::Follower(following) = &mut self.role else { return };
@@ -172,6 +172,12 @@ impl Quorum {
         if let Some(parted) = fetched.diverging {
             let to = self.log.epochs.common_end(parted, self.log.end);
             return self.cut(now, if mutant!(X32) { self.log.start } else { to });
+        }
+        if mutant!(X28)
+            && let Some(base) = first_offset(&fetched.records).filter(|base| *base < self.log.end)
+        {
+            // The planted bug: what comes again cuts off what has come since.
+            return self.cut(now, base);
         }
         let Ok(batches) = self.fitting(fetched.records) else {
             // Not what a leader sends. It may be, next time.
@@ -216,7 +222,7 @@ impl Quorum {
         if mutant!(X29) {
             self.high_watermark = self.high_watermark.max(self.leaders_committed().min(self.log.durable));
         }
-        if to < self.high_watermark && !mutant!(X32) {
+        if to < self.high_watermark && !mutant!(X32) && !mutant!(X28) {
             let reason =
                 format!("the leader's log parts at {to} from what was committed up to {}", self.high_watermark);
             return self.orders.push_back(Order::Halt(reason));
@@ -275,5 +281,14 @@ impl Quorum {
     fn advance_following(&mut self) {
         let committed = self.leaders_committed().min(self.log.durable);
         self.high_watermark = self.high_watermark.max(committed);
+    }
+}
+
+/// Where what a leader has sent begins.
+fn first_offset(records: &Records) -> Option<Offset> {
+    match records {
+        Records::Batches(batches) => batches.first().map(|batch| batch.header().base_offset),
+        Records::Bytes(bytes) => Some(Batches(bytes.clone()).next()?.ok()?.header().base_offset),
+        Records::Empty | Records::Log(_) => None,
     }
 }

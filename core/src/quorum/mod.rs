@@ -43,6 +43,7 @@ use crate::{
     ids::{DirectoryId, NodeId},
     log::{EpochCache, LogState, Vote},
     message::{CallError, ErrorCode, PeerRequest, PeerResponse},
+    mutant,
     offset::Offset,
     prng::Prng,
     record::Batch,
@@ -373,7 +374,13 @@ impl Quorum {
         assert!(end <= self.log.end, "nothing past the log's end is durable");
         self.log.durable = end.max(self.log.durable);
         match &mut self.role {
-            Role::Leader(_) => self.advance(),
+            Role::Leader(_) => {
+                self.advance();
+                if mutant!(X34) && self.is_alone() {
+                    let wait = self.election_timeout();
+                    self.become_unattached(now, self.epoch, wait);
+                }
+            }
             Role::Follower(_) => self.on_follower_wrote(now),
             _ => {}
         }

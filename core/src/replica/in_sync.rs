@@ -162,21 +162,26 @@ impl InSync {
     /// A follower says what it has.
     pub(super) fn acknowledged(&mut self, now: Instant, said: &FollowerSays, log_end: Offset) {
         let Some(follower) = self.follower(said.node) else { return };
-        if follower.broker_epoch != said.broker_epoch {
+        let mut acknowledged = said.acknowledged;
+        if mutant!(X14) && follower.broker_epoch != said.broker_epoch {
+            // The planted bug: the new run's registration beside what the one before had.
+            acknowledged = acknowledged.max(follower.acknowledged);
+            follower.broker_epoch = said.broker_epoch;
+        } else if follower.broker_epoch != said.broker_epoch {
             // Another run of the follower: what the one before had is not what this one has.
             *follower = FollowerState { caught_up_at: follower.caught_up_at, ..FollowerState::new(said.node, now) };
             follower.broker_epoch = said.broker_epoch;
         }
-        if said.acknowledged >= log_end {
+        if acknowledged >= log_end {
             follower.caught_up_at = now;
         } else if let Some((at, end)) = follower.last_fetch
-            && said.acknowledged >= end
+            && acknowledged >= end
         {
             // It has all that there was when it last asked: always one step behind is not behind.
             follower.caught_up_at = follower.caught_up_at.max(at);
         }
         follower.last_fetch = Some((now, log_end));
-        follower.acknowledged = said.acknowledged;
+        follower.acknowledged = acknowledged;
         follower.log_start = said.log_start;
     }
 

@@ -282,10 +282,12 @@ impl Partition {
         lag_max: Option<Duration>,
         may_join: impl Fn(&FollowerState) -> bool,
     ) -> bool {
-        let (watermark, log_end) = (self.high_watermark, self.log_end);
+        let (watermark, log_end, min_in_sync) = (self.high_watermark, self.log_end, self.min_in_sync());
         let Role::Leader(leader) = &mut self.role else { return false };
         // The high watermark may be behind what is committed until this epoch has committed something.
         let floor = if mutant!(X03) { watermark } else { watermark.max(leader.epoch_start) };
+        let too_few = leader.in_sync.committed().len() < min_in_sync;
+        let floor = if mutant!(X24) && too_few { Offset::ZERO } else { floor };
         leader.in_sync.wish(floor, may_join, lag_max.map(|max| (now, log_end, max)))
     }
 
@@ -336,7 +338,7 @@ impl Partition {
     /// has reached this epoch's beginning (KIP-207).
     pub fn settled_watermark(&self) -> Option<Offset> {
         let leader = self.leading()?;
-        (self.high_watermark >= leader.epoch_start).then_some(self.high_watermark)
+        (self.high_watermark >= leader.epoch_start || mutant!(X46)).then_some(self.high_watermark)
     }
 
     /// The least log start offset of this replica and those followers that `counts` (KIP-107).

@@ -5,7 +5,11 @@
 //! own, with bad histories as its tests: a checker that cannot fail checks nothing.
 
 pub mod h1;
+pub mod h2;
+pub mod m10;
+pub mod m12;
 pub mod m_votes;
+pub mod r9;
 pub mod replicas;
 pub mod shared_image;
 pub mod shared_log;
@@ -14,6 +18,7 @@ mod lookup;
 mod r5;
 mod r11;
 mod r12;
+mod r13;
 mod r14;
 mod t1;
 mod t2;
@@ -108,6 +113,7 @@ pub enum Seen<'a> {
 
 /// Shows what was seen to every checker, with the book as it stands before.
 pub fn watch(ledger: &Ledger, history: &History, seen: &Seen<'_>) -> Result<(), Violation> {
+    r13::watch(ledger, history, seen)?;
     r5::watch(ledger, seen)?;
     r11::watch(ledger, seen)?;
     r12::watch(ledger, seen)?;

@@ -8,7 +8,8 @@
 use tidelog_core::{
     cluster::Image,
     epoch::PartitionEpoch,
-    ids::{NodeId, PartitionId, TopicPartition},
+    ids::{BrokerEpoch, NodeId, PartitionId, TopicPartition},
+    message::{AlterPartitionRequest, AlterPartitionResponse},
     offset::Offset,
 };
 
@@ -92,6 +93,44 @@ fn note(
     Ok((!joined.is_empty()).then_some(Change { id, joined }))
 }
 
+/// The controller has granted leaders' wishes, as its image now has it: each replica that was named is still registered as
+/// it was when its leader saw it (KIP-903).
+pub fn granted(image: &Image, asked: &AlterPartitionRequest, answer: &AlterPartitionResponse) -> Result<(), Violation> {
+    let granted = answer.partitions.iter().filter(|partition| answer.error.is_none() && partition.error.is_none());
+    for id in granted.map(|partition| partition.id) {
+        let named = asked.partitions.iter().filter(|wish| wish.id == id).flat_map(|wish| &wish.isr);
+        for (node, epoch) in named.filter(|(_, epoch)| *epoch != BrokerEpoch::NONE) {
+            let now = image.broker(*node).map(|broker| broker.epoch);
+            if now != Some(*epoch) {
+                let why = format!("{node} is granted to be in sync as {epoch:?}, and is registered as {now:?}");
+                return Err(violation("R6", "another-registration", id, why));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A replica has joined those in sync: it is in service.
+pub fn may_be_in_sync(image: &Image, node: NodeId, id: TopicPartition) -> Result<(), Violation> {
+    match image.broker(node) {
+        Some(broker) if broker.is_active() => Ok(()),
+        broker => {
+            let why = format!("{node} joins the in-sync replicas as {broker:?}");
+            Err(violation("R6", "joined-out-of-service", id, why))
+        }
+    }
+}
+
+/// A log was opened that has lost what it had: nobody may take its replica for complete any more (KIP-966).
+pub fn lost_tail(canon: &Canon, node: NodeId, id: TopicPartition) -> Result<(), Violation> {
+    let Some(state) = canon.states.get(&id).and_then(|states| states.values().next_back()) else { return Ok(()) };
+    if !state.unclean && (state.isr.contains(&node) || state.elr.contains(&node)) {
+        let why = format!("{node} has lost its tail and may still lead: {state:?}");
+        return Err(violation("R7", "incomplete-but-eligible", id, why));
+    }
+    Ok(())
+}
+
 /// A replica has joined those in sync, with a log that has what is committed up to `has`.
 pub fn joined(canon: &Canon, node: NodeId, id: TopicPartition, has: Offset) -> Result<(), Violation> {
     let committed = canon.end(id);
@@ -104,7 +143,12 @@ pub fn joined(canon: &Canon, node: NodeId, id: TopicPartition, has: Offset) -> R
 
 #[cfg(test)]
 mod tests {
-    use tidelog_core::{epoch::LeaderEpoch, ids::TopicId};
+    use tidelog_core::{
+        cluster::{MetadataRecord, Registration},
+        epoch::LeaderEpoch,
+        ids::{DirectoryId, TopicId},
+        message::{AlterPartition, AlteredPartition, Endpoints, ErrorCode},
+    };
 
     use super::*;
     use crate::history::partition;
@@ -147,6 +191,53 @@ mod tests {
         assert_eq!(play(&[state(0, 0, &[0, 1]), marked]), None);
         let eligible = PartitionState { elr: vec![NodeId(2)], ..state(-1, 0, &[]) };
         assert_eq!(play(&[eligible, state(2, 1, &[2])]), None);
+    }
+
+    fn registered(epoch: i64, fenced: bool) -> Image {
+        let mut image = Image::default();
+        let node = NodeId(1);
+        image.apply(&MetadataRecord::BrokerRegistered(Registration {
+            node,
+            incarnation: 1,
+            epoch: BrokerEpoch(epoch),
+            directory: DirectoryId([1; 16]),
+            rack: None,
+            endpoints: Endpoints { native: String::new(), kafka: String::new() },
+        }));
+        let epoch = BrokerEpoch(epoch);
+        image.apply(&MetadataRecord::BrokerChanged { node, epoch, fenced, in_controlled_shutdown: false });
+        image
+    }
+
+    #[test]
+    fn who_joins_is_in_service_and_the_one_that_was_seen() {
+        let id = partition(TopicId([9; 16]), 0);
+        assert!(may_be_in_sync(&registered(4, false), NodeId(1), id).is_ok());
+        assert!(may_be_in_sync(&registered(4, true), NodeId(1), id).is_err());
+        let isr = vec![(NodeId(1), BrokerEpoch(4))];
+        let wish = AlterPartition { id, leader_epoch: LeaderEpoch(1), partition_epoch: PartitionEpoch(2), isr };
+        let asked = AlterPartitionRequest { node: NodeId(0), broker_epoch: BrokerEpoch(1), partitions: vec![wish] };
+        let altered = AlteredPartition {
+            id,
+            error: ErrorCode::None,
+            leader: Some(NodeId(0)),
+            leader_epoch: LeaderEpoch(1),
+            isr: Vec::new(),
+            partition_epoch: PartitionEpoch(3),
+        };
+        let answer = AlterPartitionResponse { error: ErrorCode::None, partitions: vec![altered] };
+        assert!(granted(&registered(4, false), &asked, &answer).is_ok());
+        assert!(granted(&registered(5, false), &asked, &answer).is_err());
+    }
+
+    #[test]
+    fn who_has_lost_its_tail_may_not_lead() {
+        let mut canon = Canon::default();
+        let id = partition(TopicId([9; 16]), 0);
+        note(&mut canon, id, PartitionEpoch(0), state(0, 0, &[0, 1])).expect("it is the first");
+        assert!(lost_tail(&canon, NodeId(1), id).is_err());
+        note(&mut canon, id, PartitionEpoch(1), state(0, 0, &[0])).expect("it follows");
+        assert!(lost_tail(&canon, NodeId(1), id).is_ok());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tidelog_core::{
     ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
     log::{DirError, Identity, JobOutcome, LogDir, LogError, Vote},
-    message::{CallError, Endpoints, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
+    message::{CallError, Endpoints, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
     node::{Node, NodeConfig},
     offset::Offset,
     prng,
@@ -24,7 +24,7 @@ use tidelog_core::{
 
 use crate::{
     actor::CallId,
-    check::{self, Seen, Violation},
+    check::{self, Seen, Violation, m10},
     clock::Clock,
     config::Config,
     disk::{Flight, SimDisk},
@@ -102,6 +102,10 @@ struct Process {
     lookups: BTreeMap<RequestId, Offset>,
     /// Acknowledgements of the input under way.
     acks: Vec<(ProduceRequest, ProduceResponse)>,
+    /// What the input under way has told administrators.
+    confirmed: Vec<(Request, Response)>,
+    /// Whom a leader of the metadata quorum has heard of.
+    contact: m10::Contact,
     /// Votes on their way to the disk.
     votes: BTreeMap<JobId, Vote>,
     /// Where other nodes are reached.
@@ -125,6 +129,8 @@ pub struct Host {
     pub incarnation: u32,
     /// It does not run until then.
     pub paused_until: Option<u64>,
+    /// When it last went on after a pause.
+    pub resumed_at: u64,
     /// What happened meanwhile.
     pub deferred: VecDeque<Happening>,
     /// Its directory is offline; the operator has to do something.
@@ -151,6 +157,7 @@ impl Host {
             clock,
             incarnation: 0,
             paused_until: None,
+            resumed_at: 0,
             deferred: VecDeque::new(),
             is_offline: false,
             end: End::None,
@@ -296,6 +303,8 @@ impl Host {
             requests: BTreeMap::new(),
             lookups: BTreeMap::new(),
             acks: Vec::new(),
+            confirmed: Vec::new(),
+            contact: m10::Contact::default(),
             votes: BTreeMap::new(),
             addresses,
             next_request: 0,
@@ -377,6 +386,12 @@ impl Host {
                 let id = RequestId(process.next_request);
                 process.next_request += 1;
                 process.requests.insert(id, (conn, call, request.clone()));
+                env.oracle.admin.asked(&request, process.node.image());
+                if let Request::Peer(PeerRequest::Fetch(fetch)) = &request
+                    && fetch.is_of_metadata()
+                {
+                    process.contact.fetched(fetch.replica, env.queue.now());
+                }
                 if let Request::ListOffsets(asked) = &request
                     && let [asked] = &asked.partitions[..]
                     && let Some(topic) = process.node.image().resolve(&asked.topic).map(|topic| topic.id)

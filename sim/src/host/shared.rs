@@ -6,12 +6,13 @@ use tidelog_core::{
     log::{Durability, Job, JobOutcome, LogError},
     message::{Acks, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
     offset::Offset,
+    quorum::RoleName,
 };
 
 use super::{Env, Host, metadata_partition};
 use crate::{
     canon::PartitionState,
-    check::{Violation, m_votes, shared_image, shared_log, violation},
+    check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
     digest,
     ledger::Ledger,
     oracle::Oracle,
@@ -76,6 +77,17 @@ impl Host {
                         let directory = env.directories[self.index];
                         m_votes::given(&env.oracle.canon, me, directory, asked.epoch, asked.candidate)
                     }
+                    (
+                        Request::Peer(PeerRequest::AlterPartition(asked)),
+                        Response::Peer(PeerResponse::AlterPartition(answer)),
+                    ) => shared_image::granted(process.node.image(), asked, answer),
+                    (
+                        Request::CreateTopics(_) | Request::DeleteTopics(_) | Request::CreatePartitions(_),
+                        Response::CreateTopics(_) | Response::DeleteTopics(_) | Response::CreatePartitions(_),
+                    ) => {
+                        process.confirmed.push((request.clone(), response.clone()));
+                        Ok(())
+                    }
                     (Request::Produce(asked), Response::Produce(answer)) if asked.acks == Acks::All => {
                         // Judged once the marks are seen that moved with it.
                         process.acks.push((asked.clone(), answer.clone()));
@@ -111,18 +123,37 @@ impl Host {
 
     /// What has moved with the last input.
     pub(super) fn watch_marks(&mut self, env: &mut Env<'_>) -> Result<(), Violation> {
-        let Some(process) = &self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else { return Ok(()) };
         if env.config.nodes == 1 {
             return Ok(());
         }
         let me = NodeId(self.index as i32);
-        let Oracle { ledgers, canon, .. } = &mut *env.oracle;
+        let Oracle { ledgers, canon, admin, .. } = &mut *env.oracle;
         if let Some(quorum) = process.node.quorum() {
+            let view = m10::View {
+                me,
+                leads: quorum.is_leader().then(|| quorum.epoch()),
+                stops: quorum.role() == RoleName::Resigned,
+                voters: quorum.voters(),
+                at: env.queue.now(),
+                runs_since: process.began.max(self.resumed_at),
+                patience: env.config.waits().quorum_fetch_timeout.0,
+            };
+            process.contact.check(&view)?;
             let (id, mark) = (metadata_partition(), quorum.high_watermark());
             let before = canon.marks.insert((self.index, id), mark).unwrap_or(Offset::ZERO);
             if mark < before {
                 let why = format!("node {me} goes from high watermark {before} back to {mark}");
                 return Err(violation("M6", "watermark-went-back", me, why));
+            }
+            if mark > before && quorum.is_leader() {
+                let ledger = ledgers.get(&(self.index, id));
+                let last = ledger.and_then(|ledger| ledger.held.range(..mark).next_back());
+                if let Some((_, held)) = last.filter(|(_, held)| held.header.leader_epoch != quorum.epoch()) {
+                    let (epoch, of) = (quorum.epoch(), held.header.leader_epoch);
+                    let why = format!("epoch {epoch} commits up to {mark} with a record of {of}");
+                    return Err(violation("M6", "committed-by-an-old-epoch", me, why));
+                }
             }
             if mark > before
                 && let Some(ledger) = ledgers.get(&(self.index, id))
@@ -131,20 +162,17 @@ impl Host {
                 let voters = quorum.voters();
                 let books = voters.iter().map(|voter| ledgers.get(&(voter.0 as usize, id)));
                 shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
-                let last = canon.committed.get(&id).and_then(|committed| committed.batches.values().next_back());
-                if let Some(print) = last.filter(|print| quorum.is_leader() && print.epoch != quorum.epoch()) {
-                    let why = format!("epoch {} commits up to {mark} with a record of {}", quorum.epoch(), print.epoch);
-                    return Err(violation("M6", "committed-by-an-old-epoch", me, why));
-                }
             }
         }
         let (_, applied) = process.node.applied_metadata();
         if canon.applied.insert(self.index, applied).unwrap_or(Offset::ZERO) != applied {
             let image = process.node.image();
             shared_image::folded(canon, self.index, applied, digest::image(image))?;
+            admin.folded(image)?;
             for change in shared_image::seen(canon, image)? {
                 env.tally.sometimes(Mark::IsrGrew, true);
                 for node in change.joined {
+                    shared_image::may_be_in_sync(image, node, change.id)?;
                     let Some(ledger) = ledgers.get(&(node.0 as usize, change.id)) else { continue };
                     if !is_loose(ledger) && !canon.spared.contains(&change.id) {
                         let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
@@ -153,6 +181,8 @@ impl Host {
                 }
             }
         }
+        let confirmed = std::mem::take(&mut process.confirmed);
+        confirmed.iter().try_for_each(|(asked, answer)| admin.confirmed(asked, answer))?;
         self.watch_partitions(env)?;
         let acks = self.process.as_mut().map(|process| std::mem::take(&mut process.acks)).unwrap_or_default();
         acks.iter().try_for_each(|(asked, answer)| self.acknowledged(env, asked, answer))
@@ -167,6 +197,7 @@ impl Host {
             if partition.is_leader() {
                 let committed = canon.committed.entry(id).or_default();
                 committed.start = committed.start.max(partition.log_start());
+                r9::leading(id, partition.leader_epoch(), partition.epochs())?;
             }
             let before = canon.marks.insert((self.index, id), mark);
             if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {

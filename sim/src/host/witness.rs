@@ -10,9 +10,9 @@ use tidelog_core::{
 
 use super::{Env, Host};
 use crate::{
-    check::{self, Seen, Violation},
+    check::{self, Seen, Violation, r9, shared_image},
     history::Void,
-    ledger::Held,
+    ledger::{Ending, Held},
     tally::Mark,
 };
 
@@ -32,6 +32,15 @@ impl Host {
         let seen = Seen::Opened { state, held: &held, unreadable: unreadable.as_ref() };
         check::watch(ledger, &env.oracle.history, &seen)?;
         // What may be lost: under the page-cache rule, or because it has rotted and recovery says so (R11).
+        let has_lost = ledger.ending == Some(Ending::PowerLost) && state.log_end < ledger.answered && !ledger.rotten;
+        if has_lost && env.config.nodes > 1 {
+            shared_image::lost_tail(&env.oracle.canon, self.id(), id)?;
+        }
+        if !ledger.compacted && unreadable.is_none() {
+            let from = state.log_start;
+            let batches = held.iter().map(|batch| batch.header()).filter(|header| header.base_offset >= from);
+            r9::agrees(id, &state.epochs, batches)?;
+        }
         let may_lose = ledger.config.durability != tidelog_core::log::Durability::Fsync || ledger.rotten;
         if state.log_end < ledger.end && may_lose {
             let void = Void { partition: id, from: state.log_end, at: env.queue.now() };

@@ -90,6 +90,8 @@ pub enum Failure {
     Broken(Violation),
     /// What should make progress does not (code L1).
     Stuck(String),
+    /// The nodes do not come to rest though clients have (code L2).
+    Unsettled(String),
     /// More events than any run should need (code B1).
     Budget(String),
 }
@@ -260,6 +262,7 @@ impl World {
             Event::Resume(node) => {
                 let host = &mut self.hosts[node];
                 host.paused_until = None;
+                host.resumed_at = self.queue.now();
                 let waiting: VecDeque<Happening> = std::mem::take(&mut host.deferred);
                 for happening in waiting {
                     self.with_host(node, |host, env| host.happen(env, happening))?;

@@ -30,15 +30,14 @@ impl World {
                 // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
                 let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
                 let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
+                let is_client = waits.is_some();
                 let waits = waits.or_else(|| self.down()).or_else(|| self.unsettled());
                 match waits {
                     Some(why) if now - self.phase_began > SETTLE_MAX => {
                         let reasons = self.explain_unrecoverable();
                         let more = self.unsettled().map(|more| format!("; {more}")).unwrap_or_default();
-                        return Err(Failure::Stuck(format!(
-                            "{why} {} s after all was healed; {reasons}{more}",
-                            SETTLE_MAX / 1_000 / MS
-                        )));
+                        let why = format!("{why} {} s after all was healed; {reasons}{more}", SETTLE_MAX / 1_000 / MS);
+                        return Err(if is_client { Failure::Stuck(why) } else { Failure::Unsettled(why) });
                     }
                     Some(_) => {}
                     None if self.phase == Phase::FinalRead => return Ok(true),
@@ -155,6 +154,10 @@ impl World {
     /// The end: every log against its book, and the clients' history.
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
         let mut copies = Copies::default();
+        if let Some(node) = self.controller().and_then(|node| self.hosts[node].node()) {
+            self.oracle.admin.judge(node.image()).map_err(Failure::Broken)?;
+        }
+        check::h2::check(&self.oracle.history).map_err(Failure::Broken)?;
         for host in &mut self.hosts {
             for (log, id, start, committed) in host.logs() {
                 let (held, unreadable) = host.read_through(log, start, committed);

@@ -29,6 +29,7 @@ use crate::{
     ids::{JobId, LogId, NodeId, RequestId, TopicId},
     log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
     message::{CallError, PeerResponse, VoteResponse},
+    mutant,
     offset::Offset,
     prng::Prng,
     quorum::{Order, Quorum, QuorumWaits},
@@ -307,8 +308,8 @@ impl Node {
             }
             self.metadata.tail.push(batch.clone());
         }
-        let wall = self.now.wall;
-        self.run_metadata(Job::Append { batches, sync: true, wall }, MetadataJob::Append { end, generation });
+        let (wall, sync) = (self.now.wall, !mutant!(X43));
+        self.run_metadata(Job::Append { batches, sync, wall }, MetadataJob::Append { end, generation });
     }
 
     /// The alarm of the quorum.

@@ -36,7 +36,8 @@ impl Node {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let wishes = partition.wish_isr(self.now.mono, lag_max, |follower| {
             let broker = image.broker(follower.node);
-            broker.is_some_and(|b| b.is_active() && (b.epoch == follower.broker_epoch || mutant!(X13)))
+            let same = |b: &crate::cluster::Broker| b.epoch == follower.broker_epoch || mutant!(X13);
+            broker.is_some_and(|b| (b.is_active() || mutant!(X15)) && same(b))
         });
         if wishes {
             self.replication.isr.logs.insert(log);
