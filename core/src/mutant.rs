@@ -33,7 +33,7 @@ pub enum Mutant {
     X09,
     /// An empty answer makes a follower forget the epoch of its last record (KAFKA-15510).
     X10,
-    /// The high watermark is not in the checkpoint: after a restart it is 0 (KAFKA-1647).
+    /// The high watermark is not in the checkpoint: after a restart it is 0, and a follower cuts there (KAFKA-1647).
     X12,
     /// The smaller ISR that the leader only wishes for decides the high watermark (KAFKA-12686).
     X17,
@@ -89,7 +89,7 @@ pub enum Mutant {
     X44,
     /// A leader turns away a voter that has less than before, as after the loss of its disk (KAFKA-12181).
     X47,
-    /// A vote is counted though it comes with a newer epoch.
+    /// An answer with a newer epoch counts as a vote (Redpanda 5adeba3).
     X50,
     /// Producers' batches are judged without those still on their way to the disk.
     Y11,

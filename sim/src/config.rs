@@ -255,6 +255,11 @@ knobs! {
     lag_ms = 30_000, |r| r.log_between(500, 30_000);
     /// `request.timeout.ms` between nodes.
     peer_timeout_ms = 30_000, |r| r.log_between(500, 30_000);
+
+    /// Clients that ask leaders all the time where partitions end.
+    askers = 0, |_r| 0;
+    /// May a voter's disk be taken away, too?
+    wipe_voters = 0, |_r| 0;
 }
 
 impl Config {

@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidelog_core::mutant;
+use tidelog_core::mutant::{self, Mutant};
 
-use self::table::{PLANTED, Planted};
+use self::table::{ABSENT, PLANTED, Planted, SURVIVORS};
 use crate::{config::Config, report::quote, run};
 
 /// What became of one planted bug.
@@ -112,9 +112,23 @@ fn config_for(planted: &Planted, seed: u64) -> Config {
     config
 }
 
+fn find(id: &str) -> Option<&'static Planted> {
+    PLANTED.iter().find(|known| format!("{:?}", known.mutant) == id)
+}
+
+/// The planted bug of this id.
+pub fn named(id: &str) -> Option<Mutant> {
+    find(id).map(|planted| planted.mutant)
+}
+
+/// The knobs that this planted bug needs, the later ones over the earlier.
+pub fn pins(id: &str) -> Option<Vec<(&'static str, u64)>> {
+    find(id).map(|planted| planted.pins.iter().copied().flatten().copied().collect())
+}
+
 /// One seed with one bug planted and every line kept, for who wants to look.
 pub fn one(id: &str, seed: u64) -> Option<run::Outcome> {
-    let found = PLANTED.iter().find(|known| format!("{:?}", known.mutant) == id)?;
+    let found = find(id)?;
     mutant::set(Some(found.mutant));
     let outcome = run::run(seed, &config_for(found, seed), true);
     mutant::set(None);
@@ -142,7 +156,18 @@ pub fn table(fates: &[Fate], json: bool) -> String {
         let killed = fate.killed_by.as_deref().unwrap_or("**survived**");
         let _ = writeln!(text, "| {} | {} | {killed} | {} |", fate.id, fate.what, fate.seeds);
     }
-    text.push_str(REMARK);
+    let survivors: Vec<&Fate> = fates.iter().filter(|fate| fate.killed_by.is_none()).collect();
+    if !survivors.is_empty() {
+        text.push_str("\nWhy these survive:\n\n");
+    }
+    for fate in survivors {
+        let reason = SURVIVORS.iter().find(|(id, _)| *id == fate.id).map_or("not known", |(_, reason)| reason);
+        let _ = writeln!(text, "- {}: {reason}", fate.id);
+    }
+    text.push_str("\nOf the catalogue, not planted:\n\n");
+    for (ids, reason) in ABSENT {
+        let _ = writeln!(text, "- {ids}: {reason}");
+    }
     text
 }
 
@@ -152,13 +177,7 @@ const INTRODUCTION: &str = "\
 
 Made by `cargo run --release -p tidelog-sim --features mutants -- mutants --seeds 0..2000 > sim/MUTANTS.md`, which switches
 each of these on alone, runs seeds with the knobs pinned that its fault needs, and counts it as killed only when a checker
-named for it speaks up on a seed that passes without it. With `--json` it prints the same for machines. Ids with X are those
+named for it speaks up on a seed that passes without it with the same knobs. With `--json` it prints the same for machines. Ids with X are those
 of the catalogue of known bugs of other systems; Y are our own.
 
-";
-
-/// What stands below it.
-const REMARK: &str = "
-Planted and not in the table: Y03 and Y04 (truncation forgets producers or indexes) wait for followers: one node alone never
-truncates.
 ";

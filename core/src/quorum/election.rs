@@ -140,13 +140,14 @@ impl Quorum {
     }
 
     pub(super) fn on_vote(&mut self, now: Instant, from: NodeId, turn: u64, response: &VoteResponse) {
-        if response.epoch > self.epoch && !(mutant!(X50) && response.granted) {
+        let counts = mutant!(X50) && turn == self.turn;
+        if response.epoch > self.epoch && !counts {
             return self.learn(now, from, response.epoch, response.leader);
         }
         if turn != self.turn {
             return;
         }
-        if response.granted {
+        if response.granted || response.epoch > self.epoch {
             return self.count(now, from);
         }
         match response.leader {

@@ -133,6 +133,10 @@ impl Partition {
         (is_news || ask.offset != Offset::NONE).then_some(ask)
     }
 
+    pub(super) fn trusts_own_log(&self) -> bool {
+        self.following().is_some_and(|f| f.trusts_own_log)
+    }
+
     /// A planted bug: the epoch of the last record is forgotten.
     pub fn forget_last_epoch(&mut self) {
         if let Some(follower) = self.following_mut() {

@@ -132,6 +132,11 @@ impl InSync {
         self.committed.contains(&node) || self.pending.as_ref().is_some_and(|p| p.isr.contains(&node))
     }
 
+    /// Is nobody else in the maximal ISR?
+    pub(super) fn is_alone(&self) -> bool {
+        self.pending.is_none() && self.committed == [self.me]
+    }
+
     /// What every replica of the maximal ISR has, this one having everything below `own`.
     pub(super) fn all_have(&self, own: Offset) -> Offset {
         let others = self.followers.iter().filter(|f| self.in_maximal(f.node)).map(|f| f.acknowledged);

@@ -98,12 +98,14 @@ impl Partition {
         completed.acks.extend(sent_on);
         completed.abandoned.append(&mut self.readers);
         let cutting = self.is_cutting();
-        self.role = Role::Follower(Follower::new(cutting, same_leader && mutant!(X04)));
+        let forgot = mutant!(X10) && self.trusts_own_log();
+        self.role = Role::Follower(Follower::new(cutting, forgot || (same_leader && mutant!(X04))));
         self.unwritten.clear();
         if self.failing && self.in_flight.is_empty() {
             self.forget_unwritten(budget);
         }
-        if mutant!(X01) && self.high_watermark < self.log_end {
+        let forgot = mutant!(X12) && self.high_watermark == self.log_start;
+        if (mutant!(X01) || forgot) && self.high_watermark < self.log_end {
             // The planted bug: what is not known to be committed goes, whatever the leader has.
             return self.cut(self.high_watermark, effects);
         }
@@ -317,6 +319,11 @@ impl Partition {
     /// The confirmed in-sync replicas, where this node leads.
     pub fn isr(&self) -> Option<&[NodeId]> {
         self.leading().map(|leader| leader.in_sync.committed())
+    }
+
+    /// Does this node lead, and has it no follower to wait for? For checkers.
+    pub fn is_alone_in_sync(&self) -> bool {
+        self.leading().is_some_and(|leader| leader.in_sync.is_alone())
     }
 
     /// The followers, where this node leads.

@@ -5,6 +5,7 @@
 //! same trait.
 
 mod admin;
+mod asker;
 mod consumer;
 mod machine;
 mod producer;
@@ -21,6 +22,7 @@ use tidelog_core::{
 use crate::{config::Config, history::History, tally::Tally};
 
 pub use admin::Admin;
+pub use asker::Asker;
 pub use consumer::Consumer;
 pub(crate) use consumer::batches_of;
 pub use machine::MachineProducer;

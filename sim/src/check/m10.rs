@@ -92,7 +92,7 @@ mod tests {
     fn a_leader_without_a_majority_resigns() {
         let voters = [NodeId(0), NodeId(1), NodeId(2)];
         let mut contact = Contact::default();
-        let mut look = |contact: &mut Contact, leads, at| contact.check(&view(&voters, leads, at)).is_ok();
+        let look = |contact: &mut Contact, leads, at| contact.check(&view(&voters, leads, at)).is_ok();
         assert!(look(&mut contact, true, 1));
         assert!(look(&mut contact, true, 4));
         contact.fetched(NodeId(2), 4 * SECOND);

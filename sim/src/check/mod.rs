@@ -6,6 +6,7 @@
 
 pub mod h1;
 pub mod h2;
+pub mod l1;
 pub mod m10;
 pub mod m12;
 pub mod m_votes;

@@ -203,6 +203,7 @@ mod tests {
             directory: DirectoryId([1; 16]),
             rack: None,
             endpoints: Endpoints { native: String::new(), kafka: String::new() },
+            fenced: true,
         }));
         let epoch = BrokerEpoch(epoch);
         image.apply(&MetadataRecord::BrokerChanged { node, epoch, fenced, in_controlled_shutdown: false });

@@ -24,7 +24,7 @@ use tidelog_core::{
 
 use crate::{
     actor::CallId,
-    check::{self, Seen, Violation, m10},
+    check::{self, Seen, Violation, l1, m10},
     clock::Clock,
     config::Config,
     disk::{Flight, SimDisk},
@@ -104,6 +104,10 @@ struct Process {
     acks: Vec<(ProduceRequest, ProduceResponse)>,
     /// What the input under way has told administrators.
     confirmed: Vec<(Request, Response)>,
+    /// Whom this node as a leader wants in sync, and are not.
+    wished: BTreeMap<TopicPartition, Vec<NodeId>>,
+    /// High watermarks that stand still.
+    stuck: l1::Stuck,
     /// Whom a leader of the metadata quorum has heard of.
     contact: m10::Contact,
     /// Votes on their way to the disk.
@@ -304,6 +308,8 @@ impl Host {
             lookups: BTreeMap::new(),
             acks: Vec::new(),
             confirmed: Vec::new(),
+            wished: BTreeMap::new(),
+            stuck: l1::Stuck::default(),
             contact: m10::Contact::default(),
             votes: BTreeMap::new(),
             addresses,

@@ -2,7 +2,7 @@
 
 use tidelog_core::{
     effect::Effect,
-    ids::{JobId, LogId, NodeId, TopicPartition},
+    ids::{BrokerEpoch, JobId, LogId, NodeId, TopicPartition},
     log::{Durability, Job, JobOutcome, LogError},
     message::{Acks, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
     offset::Offset,
@@ -188,8 +188,8 @@ impl Host {
         acks.iter().try_for_each(|(asked, answer)| self.acknowledged(env, asked, answer))
     }
 
-    fn watch_partitions(&self, env: &mut Env<'_>) -> Result<(), Violation> {
-        let Some(process) = &self.process else { return Ok(()) };
+    fn watch_partitions(&mut self, env: &mut Env<'_>) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
         let me = NodeId(self.index as i32);
         let Oracle { ledgers, canon, .. } = &mut *env.oracle;
         for partition in process.node.partitions() {
@@ -197,6 +197,28 @@ impl Host {
             if partition.is_leader() {
                 let committed = canon.committed.entry(id).or_default();
                 committed.start = committed.start.max(partition.log_start());
+                let least = (partition.config.min_insync_replicas as usize).min(partition.replicas().len());
+                let alone = partition.is_alone_in_sync() && least <= 1 && !partition.is_offline();
+                let (at, runs_since) = (env.queue.now(), self.resumed_at);
+                process.stuck.look(id, (at, runs_since), alone, mark, partition.durable_end())?;
+                // Whom it wants in sync counts from now on (R6); a leader whose time is over wants in vain.
+                let wished: Vec<NodeId> = partition.wished_isr(BrokerEpoch::NONE).map_or(Vec::new(), |wish| {
+                    let is_new = |node: &NodeId| partition.isr().is_some_and(|isr| !isr.contains(node));
+                    wish.isr.into_iter().map(|(node, _)| node).filter(is_new).collect()
+                });
+                let before = process.wished.remove(&id).unwrap_or_default();
+                let newest = canon.states.get(&id).and_then(|states| states.values().next_back());
+                let is_newest = newest.is_some_and(|newest| newest.leader_epoch == partition.leader_epoch());
+                for node in wished.iter().filter(|node| is_newest && !before.contains(node)) {
+                    let Some(ledger) = ledgers.get(&(node.0 as usize, id)) else { continue };
+                    if !is_loose(ledger) && !canon.spared.contains(&id) {
+                        let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
+                        shared_image::joined(canon, *node, id, has)?;
+                    }
+                }
+                if !wished.is_empty() {
+                    process.wished.insert(id, wished);
+                }
                 r9::leading(id, partition.leader_epoch(), partition.epochs())?;
             }
             let before = canon.marks.insert((self.index, id), mark);

@@ -22,7 +22,9 @@ pub use splits::Link;
 pub use traffic::Outgoing;
 
 use crate::{
-    actor::{Actor, Admin, CallId, Consumer, MS, MachineProducer, Order, Phase, Plan, Producer, Reader, Reply, Scene},
+    actor::{
+        Actor, Admin, Asker, CallId, Consumer, MS, MachineProducer, Order, Phase, Plan, Producer, Reader, Reply, Scene,
+    },
     check::Violation,
     clock::Clock,
     config::Config,
@@ -167,6 +169,9 @@ impl World {
         }
         for _ in 0..config.consumers {
             clients.push(Box::new(Consumer::new(seed, next(), think)));
+        }
+        for asker in 0..config.askers {
+            clients.push(Box::new(Asker::new(next() as u32, Stream::new(seed, Purpose::Workload, 1 << 33 | asker))));
         }
         clients.push(Box::new(Reader::new()));
         let strikes = nemesis::plan(seed, &config);

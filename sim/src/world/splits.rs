@@ -1,8 +1,11 @@
 //! Blows that only a cluster takes: splits, all nodes at once, empty disks, starving processes.
 
+use tidelog_core::quorum::{Quorum, RoleName};
+
 use super::{Event, World};
 use crate::{
     actor::MS,
+    host::{Host, metadata_partition},
     ledger::Ending,
     nemesis::{Shape, Way},
     net::Party,
@@ -136,13 +139,17 @@ impl World {
         self.oracle.folders.retain(|(of, _), _| *of != node);
     }
 
-    /// May a node's disk go? Never a voter's: a vote that is forgotten can be given twice. And of each partition there
-    /// must be another replica that counts as in sync and whose disk has everything that was ever acknowledged.
+    /// May a node's disk go? A voter's only at a calm moment: a vote that is forgotten can be given twice. And of each
+    /// partition there must be another replica that counts as in sync and whose disk has everything that was ever
+    /// acknowledged.
     fn may_wipe(&self, node: usize) -> bool {
         let is_voter =
             |host: &crate::host::Host| host.quorum().is_some_and(|quorum| quorum.voters().contains(&host.id()));
         let Some(controller) = self.controller() else { return false };
-        if self.hosts.len() == 1 || is_voter(&self.hosts[node]) || !self.hosts[node].is_up() {
+        if self.hosts.len() == 1 || !self.hosts[node].is_up() {
+            return false;
+        }
+        if is_voter(&self.hosts[node]) && (self.config.wipe_voters == 0 || !self.can_do_without_vote(node)) {
             return false;
         }
         let Some(image) = self.hosts[controller].node().map(tidelog_core::node::Node::image) else { return false };
@@ -151,6 +158,25 @@ impl World {
             !partition.replicas.contains(&me)
                 || partition.isr.iter().any(|&other| other != me && self.hosts[other.0 as usize].is_ready())
         })
+    }
+
+    /// Do all other voters agree on who leads, and have everything that is committed? Then nobody is elected in this epoch
+    /// any more, and what is committed is on a majority without this one.
+    fn can_do_without_vote(&self, node: usize) -> bool {
+        let id = metadata_partition();
+        let canon = &self.oracle.canon;
+        let Some(epoch) = self.hosts[node].quorum().map(Quorum::epoch) else { return false };
+        let settled =
+            |quorum: &Quorum| quorum.epoch() == epoch && matches!(quorum.role(), RoleName::Leader | RoleName::Follower);
+        let complete = |host: &Host| {
+            let ledger = self.oracle.ledgers.get(&(host.index, id));
+            ledger.is_some_and(|ledger| ledger.promised >= canon.end(id) && canon.has_last(ledger, canon.end(id)))
+        };
+        let voters = self.hosts[node].quorum().map_or(&[][..], Quorum::voters);
+        voters
+            .iter()
+            .map(|voter| &self.hosts[voter.0 as usize])
+            .all(|host| host.quorum().is_some_and(settled) && (host.index == node || complete(host)))
     }
 
     /// A process that gets little of its processor.
