@@ -52,14 +52,13 @@ impl EpochCache {
         if epoch < LeaderEpoch::FIRST {
             return false;
         }
-        if let Some(&(latest, begins)) = self.entries.last()
-            && latest == epoch
-            && begins <= start
-        {
-            return false;
-        }
-        while self.entries.last().is_some_and(|&(other, begins)| other >= epoch || begins >= start) {
-            self.entries.pop();
+        let before = self.entries.len();
+        let contradicts = |(other, begins): (LeaderEpoch, Offset)| {
+            other > epoch || begins > start || (begins == start && other != epoch)
+        };
+        while self.entries.pop_if(|entry| contradicts(*entry)).is_some() {}
+        if self.entries.last().is_some_and(|&(latest, _)| latest == epoch) {
+            return self.entries.len() != before;
         }
         self.entries.push((epoch, start));
         true
@@ -264,6 +263,9 @@ mod tests {
         assert_eq!(c, cache(&[(2, 10), (5, 40)]));
         assert!(c.assign(LeaderEpoch(3), Offset(20)));
         assert_eq!(c, cache(&[(2, 10), (3, 20)]));
+        assert!(c.assign(LeaderEpoch(4), Offset(30)));
+        assert!(c.assign(LeaderEpoch(3), Offset(30)), "epoch 4 wrote nothing here: the next leader was of epoch 5");
+        assert_eq!(c, cache(&[(2, 10), (3, 20)]), "epoch 3 goes on, and begins where it did");
     }
 
     #[test]
