@@ -161,6 +161,12 @@ impl Shared {
         }
     }
 
+    /// How many addresses [`Shared::bootstrap`] goes round.
+    pub(crate) fn addresses(&self) -> u32 {
+        let learned = self.learned.lock().expect("no panic while held");
+        u32::try_from(self.bootstrap.len() + learned.len()).expect("a cluster's nodes")
+    }
+
     pub(crate) fn learn(&self, endpoints: BTreeMap<NodeId, Endpoint>) {
         if !endpoints.is_empty() {
             self.learned.lock().expect("no panic while held").extend(endpoints);

@@ -72,6 +72,8 @@ struct Link {
     tasks: Vec<AbortHandle>,
     /// Failures to connect in a row, over links of the same key.
     failures: u32,
+    /// The other end has answered.
+    is_up: bool,
 }
 
 impl<M, A> Driver<M, A>
@@ -189,9 +191,7 @@ where
         let key = match call.to {
             Target::Node(node) => LinkKey::Node(node),
             // Any node will do: one that is connected already, if there is one.
-            Target::Any => {
-                state.links.iter().find(|(_, l)| l.failures == 0).map_or(LinkKey::Bootstrap, |(&key, _)| key)
-            }
+            Target::Any => state.links.iter().find(|(_, l)| l.is_up).map_or(LinkKey::Bootstrap, |(&key, _)| key),
         };
         if !state.links.contains_key(&key) {
             self.connect(state, key, 0);
@@ -222,7 +222,7 @@ where
         let outbox = Arc::new(Outbox::default());
         let task = tokio::spawn(self.clone().run_link(key, id, bootstrap, outbox.clone(), failures));
         let tasks = vec![task.abort_handle()];
-        state.links.insert(key, Link { id, outbox, open: BTreeSet::new(), tasks, failures });
+        state.links.insert(key, Link { id, outbox, open: BTreeSet::new(), tasks, failures, is_up: false });
     }
 
     async fn run_link(
@@ -233,8 +233,13 @@ where
         outbox: Arc<Outbox>,
         failures: u32,
     ) {
-        if failures > 0 {
-            sleep(RECONNECT_FIRST.saturating_mul(1 << failures.min(6)).min(RECONNECT_MAX)).await;
+        // At other addresses others answer: each is tried before any has to wait.
+        let failures_here = match key {
+            LinkKey::Bootstrap => failures / self.shared.addresses(),
+            LinkKey::Node(_) => failures,
+        };
+        if failures_here > 0 {
+            sleep(RECONNECT_FIRST.saturating_mul(1 << failures_here.min(6)).min(RECONNECT_MAX)).await;
         }
         let address = match key {
             LinkKey::Bootstrap => Ok(self.shared.bootstrap(bootstrap)),
@@ -268,7 +273,7 @@ where
                 }
             }
             let Some(link) = state.links.get_mut(&key).filter(|l| l.id == id) else { return };
-            link.failures = 0;
+            (link.failures, link.is_up) = (0, true);
             let driver = self.clone();
             let sent = move |call| driver.on_sent(key, id, call);
             link.tasks.push(tokio::spawn(writer.run(outbox, sent)).abort_handle());

@@ -42,13 +42,15 @@ pub struct Committed {
     pub batches: BTreeMap<Offset, Print>,
     /// Everything below is committed.
     pub end: Offset,
+    /// Up to where was committed when the last batch of that was of this epoch.
+    pub ends: BTreeMap<LeaderEpoch, Offset>,
     /// What is below a leader has let go: nobody answers for it any more.
     pub start: Offset,
 }
 
 impl Default for Committed {
     fn default() -> Self {
-        Self { batches: BTreeMap::new(), end: Offset::ZERO, start: Offset::ZERO }
+        Self { batches: BTreeMap::new(), end: Offset::ZERO, ends: BTreeMap::new(), start: Offset::ZERO }
     }
 }
 
@@ -115,6 +117,12 @@ impl Canon {
     /// Everything below is committed.
     pub fn end(&self, id: TopicPartition) -> Offset {
         self.committed.get(&id).map_or(Offset::ZERO, |committed| committed.end)
+    }
+
+    /// Everything below was committed by epochs before this one.
+    pub fn end_before(&self, id: TopicPartition, epoch: LeaderEpoch) -> Offset {
+        let ends = self.committed.get(&id).map(|committed| committed.ends.range(..epoch));
+        ends.into_iter().flatten().map(|(_, end)| *end).max().unwrap_or(Offset::ZERO)
     }
 
     /// Up to where a log has what is committed: the end of that, or the first offset that the log lacks or has another

@@ -2,47 +2,29 @@
 //!
 //! Events of one instant come in the order in which they were scheduled, or with `shuffle` in a random but keyed
 //! order, which finds code that leans on the first.
+//!
+//! The heap moves keys only: an event can be as large as a response, and lies still in its slot until its time comes.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::rng::{Purpose, Stream};
 
-#[derive(Debug)]
-struct Entry<E> {
+/// Where an event stands in time, and in which slot it lies.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
     at: u64,
     tie: u64,
     seq: u64,
-    event: E,
-}
-
-impl<E> Entry<E> {
-    fn key(&self) -> (u64, u64, u64) {
-        (self.at, self.tie, self.seq)
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl<E> Eq for Entry<E> {}
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<E> Ord for Entry<E> {
-    /// Reversed, since the heap gives its greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
-    }
+    slot: usize,
 }
 
 /// The events still to come.
 #[derive(Debug)]
 pub struct Queue<E> {
-    heap: BinaryHeap<Entry<E>>,
+    // The heap gives its greatest.
+    heap: BinaryHeap<Reverse<Entry>>,
+    slots: Vec<Option<E>>,
+    free: Vec<usize>,
     now: u64,
     seq: u64,
     tie: Option<Stream>,
@@ -51,7 +33,14 @@ pub struct Queue<E> {
 impl<E> Queue<E> {
     /// No event, time zero.
     pub fn new(seed: u64, shuffle: bool) -> Self {
-        Self { heap: BinaryHeap::new(), now: 0, seq: 0, tie: shuffle.then(|| Stream::new(seed, Purpose::Tie, 0)) }
+        Self {
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            now: 0,
+            seq: 0,
+            tie: shuffle.then(|| Stream::new(seed, Purpose::Tie, 0)),
+        }
     }
 
     /// The present, in nanoseconds.
@@ -67,16 +56,29 @@ impl<E> Queue<E> {
     /// Has an event happen at this time, or now if that is past.
     pub fn at(&mut self, at: u64, event: E) {
         let tie = self.tie.as_mut().map_or(0, Stream::draw);
-        self.heap.push(Entry { at: at.max(self.now), tie, seq: self.seq, event });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(event);
+                slot
+            }
+            None => {
+                self.slots.push(Some(event));
+                self.slots.len() - 1
+            }
+        };
+        self.heap.push(Reverse(Entry { at: at.max(self.now), tie, seq: self.seq, slot }));
         self.seq += 1;
     }
 
     /// The next event; time moves to it.
     pub fn pop(&mut self) -> Option<E> {
-        let entry = self.heap.pop()?;
+        let Reverse(entry) = self.heap.pop()?;
         assert!(entry.at >= self.now, "time went back");
         self.now = entry.at;
-        Some(entry.event)
+        self.free.push(entry.slot);
+        let event = self.slots[entry.slot].take();
+        assert!(event.is_some(), "an event lies in its slot until its time comes");
+        event
     }
 
     /// How many events are to come.

@@ -498,6 +498,11 @@ impl Consumer {
         }
         let id = topic.id;
         let Some(leader) = self.metadata.leader(&assigned.topic, assigned.number) else { return };
+        if leader.node.is_some() && assigned.leader != leader.node && assigned.resting {
+            // What rests does so because of the leader before.
+            assigned.resting = false;
+            self.timers.clear(Timer::Rest(ix));
+        }
         assigned.leader = leader.node;
         assigned.leader_epoch = leader.epoch;
         let recreated = assigned.topic_id != TopicId::ZERO && assigned.topic_id != id;

@@ -2,7 +2,8 @@
 //!
 //! It is a cache of [`MetadataResponse`]s for the topics that somebody wants. It is asked for again when it is old,
 //! when a topic is new to it, and when a node's answer proved it wrong; after a failure it waits (with jitter), so
-//! that a cluster in trouble is not asked harder. An older leader epoch never replaces a newer one (KIP-320): a
+//! that a cluster in trouble is not asked harder. What was proved wrong and is answered the same is asked for again by itself:
+//! another leader is about to be elected, and whoever waits for it wants to know soon. An older leader epoch never replaces a newer one (KIP-320): a
 //! broker that lags behind cannot lead a client back to a leader that was.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -31,7 +32,7 @@ impl Default for MetadataConfig {
     fn default() -> Self {
         Self {
             max_age: Duration::from_secs(5 * 60),
-            backoff: BackoffConfig::default(),
+            backoff: BackoffConfig { first: Duration::from_millis(25), ..BackoffConfig::default() },
             allow_auto_topic_creation: true,
         }
     }
@@ -49,6 +50,8 @@ pub(crate) struct Metadata {
     /// Requests in a row that failed or left something wanted unknown.
     failures: u32,
     answered: Instant,
+    /// When something last proved this wrong, if no answer has brought anything new since.
+    doubted: Option<Instant>,
 }
 
 /// One wanted topic.
@@ -88,6 +91,7 @@ impl Metadata {
             phase: Phase::Idle { due: Instant(u64::MAX) },
             failures: 0,
             answered: Instant::ZERO,
+            doubted: None,
         }
     }
 
@@ -124,6 +128,7 @@ impl Metadata {
 
     /// Something proved this wrong or incomplete: ask again, after the back-off if the last answers did not help.
     pub(crate) fn request_refresh(&mut self, now: Instant, prng: &mut Prng) {
+        self.doubted = Some(now);
         match &mut self.phase {
             Phase::Asking { again } => *again = true,
             Phase::Idle { due } => {
@@ -157,10 +162,11 @@ impl Metadata {
         }
     }
 
-    /// The request failed: wait and try again.
+    /// The request failed: ask another node at once, and if that fails too, wait and try again.
     pub(crate) fn on_failure(&mut self, now: Instant, prng: &mut Prng) {
+        let wait = if self.failures == 0 { Duration::ZERO } else { self.config.backoff.after(self.failures, prng) };
         self.failures = self.failures.saturating_add(1);
-        self.phase = Phase::Idle { due: now.after(self.config.backoff.after(self.failures, prng)) };
+        self.phase = Phase::Idle { due: now.after(wait) };
     }
 
     /// Takes an answer in. True when it changed anything.
@@ -182,13 +188,16 @@ impl Metadata {
         self.controller = Some(response.controller);
         if changed {
             self.failures = 0;
+            self.doubted = None;
         }
-        if missing {
+        let lasts = self.config.backoff.max.0.saturating_mul(2);
+        let wanting = missing || self.doubted.is_some_and(|at| now.since(at).0 <= lasts);
+        if wanting {
             self.failures = self.failures.saturating_add(1);
         }
-        let due = if again && !missing && self.failures == 0 {
+        let due = if again && !wanting && self.failures == 0 {
             now
-        } else if again || missing {
+        } else if again || wanting {
             now.after(self.config.backoff.after(self.failures.max(1), prng))
         } else {
             now.after(self.config.max_age)
@@ -326,9 +335,9 @@ pub(crate) mod tests {
             now = due;
             assert!(metadata.poll_request(now).is_some());
         }
-        assert!(waits[0] <= 120 && waits[5] >= 800, "{waits:?}");
+        assert!(waits[0] <= 30 && waits[5] >= 600, "{waits:?}");
         metadata.on_failure(now, &mut prng);
-        assert!(metadata.next_deadline().expect("it asks again").since(now).as_millis() >= 800);
+        assert!(metadata.next_deadline().expect("it asks again").since(now).as_millis() >= 600);
     }
 
     #[test]
@@ -340,7 +349,37 @@ pub(crate) mod tests {
         metadata.on_response(Instant::ZERO, answer(vec![topic("t", 1, &[(1, 0)])]), &mut prng);
         metadata.request_refresh(Instant::ZERO, &mut prng);
         assert_eq!(metadata.poll_request(Instant::ZERO), None);
-        assert!(metadata.next_deadline().expect("soon").since(Instant::ZERO).as_millis() >= 80);
+        let next = metadata.next_deadline().expect("soon");
+        assert!((20..100).contains(&next.since(Instant::ZERO).as_millis()), "{next:?}");
+    }
+
+    #[test]
+    fn what_is_known_to_be_wrong_is_asked_for_until_it_changes_or_is_doubted_no_more() {
+        let (mut metadata, mut prng) = wanting();
+        let stale = || answer(vec![topic("t", 1, &[(1, 0)])]);
+        metadata.on_response(Instant::ZERO, stale(), &mut prng);
+        metadata.request_refresh(Instant::ZERO, &mut prng);
+        let (mut now, mut asked) = (Instant::ZERO, 0);
+        while now < Instant::ZERO.after(Duration::from_secs(4)) {
+            asked += u32::from(metadata.poll_request(now).is_some());
+            metadata.on_response(now, stale(), &mut prng);
+            now = metadata.next_deadline().expect("it asks again, or it ages");
+        }
+        assert!((5..10).contains(&asked), "{asked}");
+        metadata.request_refresh(now, &mut prng);
+        let due = metadata.next_deadline().expect("it is doubted again");
+        assert!(metadata.poll_request(due).is_some());
+        metadata.on_response(due, answer(vec![topic("t", 1, &[(2, 1)])]), &mut prng);
+        assert_eq!(metadata.next_deadline().expect("it ages").since(due), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_request_that_fails_is_made_of_another_node_at_once() {
+        let (mut metadata, mut prng) = wanting();
+        metadata.on_failure(Instant::ZERO, &mut prng);
+        assert!(metadata.poll_request(Instant::ZERO).is_some());
+        metadata.on_failure(Instant::ZERO, &mut prng);
+        assert_eq!(metadata.poll_request(Instant::ZERO), None, "once");
     }
 
     #[test]

@@ -246,6 +246,12 @@ impl InSync {
                 self.pending = None;
                 false
             }
+            // The newer metadata has come before the answer: what is wished for now rests on it already.
+            ErrorCode::FencedLeaderEpoch | ErrorCode::InvalidUpdateVersion
+                if altered.partition_epoch <= self.partition_epoch =>
+            {
+                self.pending.is_some()
+            }
             ErrorCode::FencedLeaderEpoch
             | ErrorCode::InvalidUpdateVersion
             | ErrorCode::UnknownTopicOrPartition

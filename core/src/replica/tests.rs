@@ -312,12 +312,26 @@ fn a_refused_wish_stands_until_newer_metadata_comes() {
     leader.says(N2, 1);
     leader.says(N3, 1);
     assert!(leader.wishes(None).is_some());
-    leader.altered(ErrorCode::InvalidUpdateVersion, &[], 0);
+    leader.altered(ErrorCode::InvalidUpdateVersion, &[], 3);
     leader.produce("b");
     leader.says(N2, 2);
     assert_eq!(leader.watermark(), 1);
+    assert!(leader.partition.wished_isr(BrokerEpoch(1)).is_none(), "asked again it would be refused again");
     leader.apply(&image(N1, 0, 3, &[N1, N2]));
     assert_eq!(leader.watermark(), 2);
+}
+
+#[test]
+fn a_refusal_that_comes_after_its_explanation_is_no_refusal_of_the_next_wish() {
+    let mut leader = Replica::led(N1, 1, &[N1, N2]);
+    leader.produce("a");
+    leader.says(N2, 1);
+    leader.says(N3, 1);
+    assert!(leader.wishes(None).is_some());
+    leader.apply(&image(N1, 0, 3, &[N1, N2]));
+    assert!(leader.wishes(None).is_some(), "the same wish, of newer metadata");
+    leader.altered(ErrorCode::InvalidUpdateVersion, &[N1, N2], 3);
+    assert!(leader.partition.wished_isr(BrokerEpoch(1)).is_some(), "it was not asked yet");
 }
 
 #[test]

@@ -241,7 +241,10 @@ impl<E: Env> Link<E> {
     }
 
     fn unreached(&mut self, why: &Unreached) {
-        self.pause.failed();
+        match why {
+            Unreached::Refused => self.pause.refused(),
+            _ => self.pause.failed(),
+        }
         let error = match why {
             Unreached::Refused | Unreached::Other(_) => Some(CallError::Refused),
             Unreached::Connection(_) => Some(CallError::Lost),

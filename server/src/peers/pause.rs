@@ -5,15 +5,19 @@ use std::time::Duration;
 use tidelog_core::prng::Prng;
 
 /// Grows from attempt to attempt, and begins again once an attempt has succeeded.
+///
+/// A refusal is an answer, and a cheap one: a port that nobody listens at costs one round trip to try. Whoever calls a
+/// node that is gone wants to know that it is, often to decide who takes over from it, and so waits for moments only.
 #[derive(Debug)]
 pub(super) struct Pause {
     failures: u32,
+    longest: Duration,
     prng: Prng,
 }
 
 impl Pause {
     pub(super) fn new(seed: u64) -> Self {
-        Self { failures: 0, prng: Prng::new(seed) }
+        Self { failures: 0, longest: LONGEST, prng: Prng::new(seed) }
     }
 
     /// The peer was reached, or heard of.
@@ -24,6 +28,13 @@ impl Pause {
     /// An attempt failed, or a connection broke.
     pub(super) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
+        self.longest = LONGEST;
+    }
+
+    /// Nobody listens there.
+    pub(super) fn refused(&mut self) {
+        self.failed();
+        self.longest = LONGEST_REFUSED;
     }
 
     /// How long to wait before the next attempt. After the first failure not at all: a connection that broke is most
@@ -33,7 +44,7 @@ impl Pause {
         if self.failures <= 1 {
             return Duration::ZERO;
         }
-        let step = FIRST.saturating_mul(1 << (self.failures - 2).min(16)).min(LONGEST);
+        let step = FIRST.saturating_mul(1 << (self.failures - 2).min(16)).min(self.longest);
         let half = u64::try_from(step.as_micros() / 2).expect("a second at most");
         Duration::from_micros(half + self.prng.below(half))
     }
@@ -43,6 +54,8 @@ impl Pause {
 const FIRST: Duration = Duration::from_millis(20);
 /// No wait is longer.
 const LONGEST: Duration = Duration::from_millis(500);
+/// No wait is longer for a peer whose address refuses.
+const LONGEST_REFUSED: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +73,10 @@ mod tests {
             let wait = pause.next();
             assert!(most / 2 <= wait && wait < most, "{attempt}: {wait:?}");
         }
+        pause.refused();
+        assert!(pause.next() < LONGEST_REFUSED, "it is known at once that nobody is there");
+        pause.failed();
+        assert!(pause.next() >= LONGEST / 2, "somebody is there, or something on the way");
         pause.reset();
         assert_eq!(pause.next(), Duration::ZERO);
     }

@@ -8,6 +8,7 @@
 //! - M7, R10: what is committed is not cut off.
 
 use tidelog_core::{
+    epoch::LeaderEpoch,
     ids::{NodeId, TopicId, TopicPartition},
     offset::Offset,
     record::BatchHeader,
@@ -48,12 +49,12 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
         let why = format!("node {node} writes in epoch {} at {}, as node {writer} did", print.epoch, print.base);
         return Err(violation(code(id, "M1", "R1"), "two-leaders", id, why));
     }
-    if is_first { leads(canon, node, ledger) } else { Ok(()) }
+    if is_first { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
 }
 
-/// A node begins to lead.
-pub fn leads(canon: &Canon, node: NodeId, ledger: &Ledger) -> Result<(), Violation> {
-    let (has, committed) = (canon.agreement(ledger), canon.end(ledger.id));
+/// A node begins to lead, perhaps late: what a newer epoch has committed meanwhile it cannot know, and it commits nothing.
+pub fn leads(canon: &Canon, node: NodeId, ledger: &Ledger, epoch: LeaderEpoch) -> Result<(), Violation> {
+    let (has, committed) = (canon.agreement(ledger), canon.end_before(ledger.id, epoch));
     if has < committed {
         let why = format!("node {node} leads with a log that lacks what is committed from {has} to {committed}");
         let anomaly = "leader-lacks-committed";
@@ -97,6 +98,9 @@ pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) ->
         committed.batches.insert(print.base, print);
     }
     committed.end = mark;
+    if let Some((_, last)) = committed.batches.range(..mark).next_back() {
+        committed.ends.insert(last.epoch, mark);
+    }
     Ok(true)
 }
 
@@ -149,8 +153,10 @@ mod tests {
     use super::*;
     use crate::check::samples::{batch, book};
 
+    const NEXT: LeaderEpoch = LeaderEpoch(9);
+
     fn stamped(mut batch: Batch, epoch: i32) -> Batch {
-        batch.stamp(batch.header().base_offset, tidelog_core::epoch::LeaderEpoch(epoch));
+        batch.stamp(batch.header().base_offset, LeaderEpoch(epoch));
         batch
     }
 
@@ -202,10 +208,22 @@ mod tests {
         let mut canon = Canon::default();
         let batches = three();
         assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2)), Ok(true));
-        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..2]))), None);
-        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..1]))), Some("leader-lacks-committed"));
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..2]), NEXT)), None);
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..1]), NEXT)), Some("leader-lacks-committed"));
         let other = [batches[0].clone(), batch(1, None, &[(1, Some(9))])];
-        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&other))), Some("leader-lacks-committed"));
+        assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&other), NEXT)), Some("leader-lacks-committed"));
+    }
+
+    #[test]
+    fn a_leader_that_begins_late_cannot_have_what_a_newer_one_has_committed() {
+        let mut canon = Canon::default();
+        let [first, second, _] = three();
+        let committed = [stamped(first.clone(), 1), stamped(second, 3)];
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed[..1]), Offset(1)), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed), Offset(2)), Ok(true));
+        let late = |has: &[Batch]| anomaly(leads(&canon, NodeId(1), &book(has), LeaderEpoch(2)));
+        assert_eq!(late(&committed[..1]), None);
+        assert_eq!(late(&[]), Some("leader-lacks-committed"), "that was committed before it was elected");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use text::{label, outcome_text};
 use tidelog_core::{
+    epoch::LeaderEpoch,
     ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
     log::{DirError, Identity, JobOutcome, LogDir, LogError, Vote},
@@ -112,6 +113,10 @@ struct Process {
     contact: m10::Contact,
     /// Votes on their way to the disk.
     votes: BTreeMap<JobId, Vote>,
+    /// What the checkers have seen of each partition, so that they look again only when something has changed.
+    looks: BTreeMap<LogId, Look>,
+    /// The metadata's high watermark and what was applied, for the same reason.
+    metadata_look: (Offset, Offset),
     /// Where other nodes are reached.
     addresses: BTreeMap<NodeId, String>,
     next_request: u64,
@@ -119,6 +124,16 @@ struct Process {
     timer: Option<u64>,
     is_ready: bool,
     began: u64,
+}
+
+/// The marks of a partition that checkers judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    id: TopicPartition,
+    high_watermark: Offset,
+    log_start: Offset,
+    leader_epoch: LeaderEpoch,
+    is_leader: bool,
 }
 
 /// One machine.
@@ -312,6 +327,8 @@ impl Host {
             stuck: l1::Stuck::default(),
             contact: m10::Contact::default(),
             votes: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            metadata_look: (Offset::NONE, Offset::NONE),
             addresses,
             next_request: 0,
             jobs: 0,
@@ -363,6 +380,8 @@ impl Host {
     pub fn happen(&mut self, env: &mut Env<'_>, happening: Happening) -> Result<(), Violation> {
         let Some(process) = &mut self.process else { return Ok(()) };
         match happening {
+            // Where an earlier deadline has come between, another event was scheduled for what comes next.
+            Happening::Timer if process.timer.is_none_or(|armed| armed > env.queue.now()) => Ok(()),
             Happening::Timer => {
                 process.timer = None;
                 self.input(env, Input::TimePassed)

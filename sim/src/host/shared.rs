@@ -6,10 +6,10 @@ use tidelog_core::{
     log::{Durability, Job, JobOutcome, LogError},
     message::{Acks, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
     offset::Offset,
-    quorum::RoleName,
+    quorum::{Quorum, RoleName},
 };
 
-use super::{Env, Host, metadata_partition};
+use super::{Env, Host, Look, metadata_partition};
 use crate::{
     canon::PartitionState,
     check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
@@ -140,6 +140,11 @@ impl Host {
                 patience: env.config.waits().quorum_fetch_timeout.0,
             };
             process.contact.check(&view)?;
+        }
+        let (_, applied) = process.node.applied_metadata();
+        let look = (process.node.quorum().map_or(Offset::NONE, Quorum::high_watermark), applied);
+        let has_moved = std::mem::replace(&mut process.metadata_look, look) != look;
+        if has_moved && let Some(quorum) = process.node.quorum() {
             let (id, mark) = (metadata_partition(), quorum.high_watermark());
             let before = canon.marks.insert((self.index, id), mark).unwrap_or(Offset::ZERO);
             if mark < before {
@@ -164,8 +169,7 @@ impl Host {
                 shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
             }
         }
-        let (_, applied) = process.node.applied_metadata();
-        if canon.applied.insert(self.index, applied).unwrap_or(Offset::ZERO) != applied {
+        if has_moved && canon.applied.insert(self.index, applied).unwrap_or(Offset::ZERO) != applied {
             let image = process.node.image();
             shared_image::folded(canon, self.index, applied, digest::image(image))?;
             admin.folded(image)?;
@@ -194,9 +198,14 @@ impl Host {
         let Oracle { ledgers, canon, .. } = &mut *env.oracle;
         for partition in process.node.partitions() {
             let (id, mark) = (partition.id, partition.high_watermark());
+            let look = Look {
+                id,
+                high_watermark: mark,
+                log_start: partition.log_start(),
+                leader_epoch: partition.leader_epoch(),
+                is_leader: partition.is_leader(),
+            };
             if partition.is_leader() {
-                let committed = canon.committed.entry(id).or_default();
-                committed.start = committed.start.max(partition.log_start());
                 let least = (partition.config.min_insync_replicas as usize).min(partition.replicas().len());
                 let alone = partition.is_alone_in_sync() && least <= 1 && !partition.is_offline();
                 let (at, runs_since) = (env.queue.now(), self.resumed_at);
@@ -220,6 +229,13 @@ impl Host {
                     process.wished.insert(id, wished);
                 }
                 r9::leading(id, partition.leader_epoch(), partition.epochs())?;
+            }
+            if process.looks.insert(partition.log, look) == Some(look) {
+                continue;
+            }
+            if partition.is_leader() {
+                let committed = canon.committed.entry(id).or_default();
+                committed.start = committed.start.max(partition.log_start());
             }
             let before = canon.marks.insert((self.index, id), mark);
             if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {

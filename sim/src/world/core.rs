@@ -5,13 +5,15 @@
 //! `min.insync.replicas` replicas. Its faults are lifted. What is outside is frozen for ever: dead, paused, or cut off one
 //! way, so that it keeps shouting at the core or hears all and answers nothing. In a quarter of the runs all is healed.
 
+use std::collections::BTreeMap;
+
 use tidelog_core::{
     ids::{NodeId, PartitionId, TopicPartition},
     node::Node,
 };
 
 use super::{Event, World};
-use crate::{ledger::Ending, net::Party};
+use crate::{canon::PartitionState, ledger::Ending, net::Party};
 
 /// How a node outside the core is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +73,20 @@ impl World {
             return false;
         }
         let least = self.config.min_isr.min(self.config.replication).min(self.config.nodes) as usize;
-        self.oracle.canon.states.values().filter_map(|states| states.values().next_back()).all(|state| {
+        let newest = |(id, states): (&TopicPartition, &BTreeMap<_, PartitionState>)| {
+            states.values().next_back().map(|state| (*id, state.clone()))
+        };
+        self.oracle.canon.states.iter().filter_map(newest).all(|(id, state)| {
+            // What has rotted on a disk inside cannot be counted on.
+            let counts = |node: &&NodeId| inside(node) && !self.has_rotted(**node, id);
             let eligible = if state.isr.is_empty() { &state.elr } else { &state.isr };
-            eligible.iter().any(inside)
-                && state.replicas.iter().filter(|replica| inside(replica)).count() >= least.min(state.replicas.len())
+            eligible.iter().any(|node| counts(&node))
+                && state.replicas.iter().filter(counts).count() >= least.min(state.replicas.len())
         })
+    }
+
+    fn has_rotted(&self, node: NodeId, id: TopicPartition) -> bool {
+        self.oracle.ledgers.get(&(node.0 as usize, id)).is_some_and(|ledger| ledger.rotten)
     }
 
     /// What was under way when the core was chosen may have made somebody outside the only one who can lead: they are

@@ -296,7 +296,9 @@ impl World {
             Event::CallLate { node, incarnation, call, begun } => self.call_late(node, incarnation, call, begun),
             Event::Block(links, span) if self.phase == Phase::Chaos => self.block(links, span),
             Event::Block(..) => {}
-            Event::Unblock(links) => self.unblock(&links),
+            Event::Unblock(links) if self.phase == Phase::Chaos => self.unblock(&links),
+            // All that chaos had blocked was opened when it ended; what is blocked now stays so.
+            Event::Unblock(..) => {}
             Event::Freeze(node, span) => {
                 if self.phase == Phase::Chaos && self.hosts[node].is_up() && self.hosts[node].paused_until.is_none() {
                     self.hosts[node].paused_until = Some(self.queue.now() + span);

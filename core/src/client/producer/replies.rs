@@ -58,7 +58,13 @@ impl Producer {
             }
             let ix = topic.partitions[number];
             let partition = &mut self.partitions[ix.0 as usize];
+            let moved = leader.node.is_some() && partition.leader != leader.node;
             partition.leader = leader.node;
+            if moved && partition.queue.resting {
+                // What rests does so because of the leader before.
+                partition.queue.resting = false;
+                self.timers.clear(Timer::Rest(ix));
+            }
             if partition.queue.topic_id != known.id {
                 // Another topic of the same name: what the old one knew of the producer is gone with it.
                 partition.queue.topic_id = known.id;

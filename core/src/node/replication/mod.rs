@@ -52,8 +52,9 @@ pub(super) struct Replication {
     /// Bytes pulled and on their way to the disk, and who waits for them to become fewer.
     appending: usize,
     crowded: Vec<LogId>,
-    /// Partitions to look at again.
+    /// Partitions to look at again, each once: what asks for that repeats itself.
     retries: BTreeSet<(Instant, LogId)>,
+    retrying: BTreeSet<LogId>,
     isr: isr::Wishes,
     /// DeleteRecords that wait for followers.
     deleting: Vec<deletes::Deleting>,
@@ -131,6 +132,8 @@ impl Node {
         if replicated {
             self.watch_replicas();
             self.role_changed(id);
+            // What was wished for before is settled by this; a follower with nothing more to say would not be asked again.
+            self.consider_isr(log, None);
         }
     }
 
@@ -189,7 +192,9 @@ impl Node {
     /// Looks at a log again after a while.
     fn retry_later(&mut self, log: LogId) {
         let at = self.now.mono.after(limits::REPLICA_RETRY_WAIT);
-        self.replication.retries.insert((at, log));
+        if self.replication.retrying.insert(log) {
+            self.replication.retries.insert((at, log));
+        }
     }
 
     /// Does what its time has come for.
@@ -203,6 +208,7 @@ impl Node {
             && at <= now
         {
             self.replication.retries.pop_first();
+            self.replication.retrying.remove(&log);
             self.look_again(log);
         }
         if self.replication.lag_check.is_some_and(|at| at <= now) {

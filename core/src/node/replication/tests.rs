@@ -180,6 +180,60 @@ fn a_killed_leader_is_replaced_and_returns_as_a_follower_with_the_same_log() {
     }
 }
 
+/// From the death of a node until the next write to what it led is acknowledged.
+fn outage(seed: u64, both: bool) -> Duration {
+    let mut rig = cluster(seed, 3, "2");
+    settle(&mut rig, 3);
+    let controls = |rig: &Rig, node: NodeId| rig.node(node).controller.is_active();
+    let victim = |rig: &Rig| {
+        (0..3).find_map(|p| leader(rig, p).filter(|node| controls(rig, *node) == both).map(|node| (p, node)))
+    };
+    assert!(rig.run_until(|rig| victim(rig).is_some()), "seed {seed}: each node leads one of three");
+    let (partition, node) = victim(&rig).expect("just found");
+    produced(&mut rig, partition, "before");
+    // Somewhere in the rhythm of what is said between nodes.
+    let moment = rig.below(3_000);
+    rig.run_for(Duration::from_millis(moment));
+    // The cluster is at work, on what it says of itself too.
+    let busy = rig.nodes().into_iter().find(|other| *other != node).expect("there are three");
+    let topic = crate::message::CreateTopicsRequest {
+        topics: alloc::vec![new_topic("u", 1, 3)],
+        validate_only: false,
+        timeout: Duration::ZERO,
+    };
+    rig.ask(busy, Request::CreateTopics(topic));
+    let moment = rig.below(8_000);
+    rig.run_for(Duration::from_nanos(moment * 1_000));
+    rig.kill(node);
+    let before = rig.now();
+    let mut asked: Option<RequestId> = None;
+    loop {
+        if asked.is_none()
+            && let Some(next) = leader(&rig, partition)
+        {
+            asked = Some(produce(&mut rig, next, partition, "after"));
+        }
+        rig.run_for(Duration::from_millis(1));
+        match asked.and_then(|id| rig.answer(id)).map(outcome) {
+            Some((ErrorCode::None, _)) => return rig.now().since(before),
+            Some(_) => asked = None,
+            None => assert!(rig.now().since(before) < Duration::from_secs(60), "seed {seed}: nobody takes over"),
+        }
+    }
+}
+
+#[test]
+fn who_dies_is_replaced_within_a_moment_the_controller_too() {
+    for both in [false, true] {
+        let mut times: Vec<(Duration, u64)> = (0..60).map(|seed| (outage(seed, both), seed)).collect();
+        times.sort_unstable();
+        let (median, _) = times[times.len() / 2];
+        let (worst, seed) = times[times.len() - 1];
+        assert!(median < Duration::from_millis(100), "{median}");
+        assert!(worst < Duration::from_millis(400), "{worst}, seed {seed}");
+    }
+}
+
 #[test]
 fn a_follower_that_cannot_be_reached_is_let_go_and_taken_back() {
     let mut rig = cluster(3, 1, "1");
