@@ -1,46 +1,30 @@
-//! The verbs: `run`, `sweep`, `meta`, `mutants`, `knobs`, `history`.
+//! The verbs: `run`, `sweep`, `replay`, `shrink`, `meta`, `mutants`, `knobs`, `history`.
 //!
 //! Exit codes: 0 all well; 1 wrong usage; 10 a safety checker; 11 no progress; 12 an assertion or panic; 13 two runs of
 //! one seed differ; 14 the time was over before the seeds were; 15 a planted bug survived; 16 a mark was never
 //! reached; 17 a bound was exceeded.
 
+mod args;
+mod help;
+
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     time::{Duration, Instant},
 };
 
+use self::args::Args;
 use crate::{
+    case::Case,
     config::Config,
+    film::page,
     jsonl::Recorded,
+    junit, process,
     report::{self, Style},
-    run::{self, Outcome},
+    run::{self, Outcome, Verdict, Watch},
+    shrink::{self, Budget},
     sweep::{self, Sweep},
 };
-
-const USAGE: &str = "\
-usage: tidelog-sim run --seed N [--set KNOB=VALUE]... [--trace] [--disk] [--json]
-       tidelog-sim sweep --seeds A..B [--profile NAME] [--jobs N] [--budget SECONDS] [--meta-every N] [--marks] [--set KNOB=VALUE]... [--json]
-       tidelog-sim meta --seed N | --seeds A..B [--set KNOB=VALUE]...
-       tidelog-sim mutants --seeds A..B [--only ID]... [--budget SECONDS] [--trace] [--json]
-       tidelog-sim history FILE... [--json]
-       tidelog-sim knobs";
-
-/// What a command line asks for.
-#[derive(Clone, Debug, Default)]
-struct Args {
-    seeds: Option<(u64, u64)>,
-    sets: Vec<(String, u64)>,
-    only: Vec<String>,
-    jobs: usize,
-    budget: Option<Duration>,
-    meta_every: u64,
-    json: bool,
-    trace: bool,
-    disk: bool,
-    marks: bool,
-    profile: Option<String>,
-}
 
 /// Runs one command line, without the program's name; returns the exit code.
 pub fn run(args: &[String]) -> u8 {
@@ -48,7 +32,7 @@ pub fn run(args: &[String]) -> u8 {
         Ok(code) => code,
         Err(wrong) => {
             eprintln_line(&format!("error: {wrong}"));
-            eprintln_line(USAGE);
+            eprintln_line("hint: tidelog sim --help");
             1
         }
     }
@@ -66,13 +50,19 @@ fn println_line(text: &str) {
 
 fn dispatch(args: &[String]) -> Result<u8, String> {
     let (verb, rest) = args.split_first().ok_or("which verb?")?;
+    if matches!(verb.as_str(), "--help" | "-h" | "help") || rest.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println_line(help::HELP);
+        return Ok(0);
+    }
     if verb == "history" {
         return judge_history(rest);
     }
-    let args = parse(rest)?;
+    let args = args::parse(rest)?;
     match verb.as_str() {
         "run" => run_one(&args),
         "sweep" => run_sweep(&args),
+        "replay" => replay(&args),
+        "shrink" => run_shrink(&args),
         "meta" => run_meta(&args),
         "mutants" => run_mutants(&args),
         "knobs" => {
@@ -82,71 +72,53 @@ fn dispatch(args: &[String]) -> Result<u8, String> {
             }
             Ok(0)
         }
-        "--help" | "-h" | "help" => {
-            println_line(USAGE);
-            Ok(0)
-        }
         other => Err(format!("there is no verb {other}")),
     }
 }
 
-fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed = Args { jobs: 1, meta_every: 0, ..Args::default() };
-    let mut args = args.iter();
-    while let Some(flag) = args.next() {
-        let mut value = || args.next().ok_or(format!("{flag} wants a value"));
-        match flag.as_str() {
-            "--seed" => {
-                let seed = number(value()?)?;
-                parsed.seeds = Some((seed, seed + 1));
-            }
-            "--seeds" => {
-                let text = value()?;
-                let (from, to) = text.split_once("..").ok_or(format!("{text} is no range such as 0..100"))?;
-                parsed.seeds = Some((number(from)?, number(to)?));
-            }
-            "--set" => {
-                let text = value()?;
-                let (name, value) = text.split_once('=').ok_or(format!("{text} is not KNOB=VALUE"))?;
-                Config::default().set(name, 0).map_err(|_| format!("there is no knob {name}"))?;
-                parsed.sets.push((name.to_owned(), number(value)?));
-            }
-            "--only" => parsed.only.push(value()?.clone()),
-            "--jobs" => parsed.jobs = number(value()?)?.clamp(1, 64) as usize,
-            "--budget" => parsed.budget = Some(Duration::from_secs(number(value()?.trim_end_matches('s'))?)),
-            "--meta-every" => parsed.meta_every = number(value()?)?,
-            "--profile" => parsed.profile = Some(value()?.clone()),
-            "--json" => parsed.json = true,
-            "--disk" => parsed.disk = true,
-            "--trace" => parsed.trace = true,
-            "--marks" => parsed.marks = true,
-            other => return Err(format!("there is no flag {other}")),
-        }
-    }
-    Ok(parsed)
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
-}
-
+/// The configuration of a seed as this command line wants it.
 fn config(args: &Args, seed: u64) -> Config {
-    let mut config = Config::draw(seed);
-    if args.profile.is_some() {
-        config.nodes = Config::draw_nodes(seed);
-    }
+    let mut config = match (args.profile, &args.mutant) {
+        (Some(profile), _) => profile.draw(seed),
+        (None, Some(mutant)) => mutant_config(mutant, seed),
+        (None, None) => Config::draw(seed),
+    };
     for (name, value) in &args.sets {
         config.set(name, *value).expect("names were checked");
     }
     config
 }
 
+/// What a planted bug needs; that there is one was looked at.
+#[cfg(feature = "mutants")]
+fn mutant_config(id: &str, seed: u64) -> Config {
+    crate::mutants::config(id, seed).expect("the id was checked")
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutant_config(_id: &str, seed: u64) -> Config {
+    Config::draw(seed)
+}
+
+fn case(args: &Args, seed: u64) -> Case {
+    Case { mutant: args.mutant.clone(), ..Case::drawn(seed, config(args, seed)) }
+}
+
 fn run_one(args: &Args) -> Result<u8, String> {
     let (seed, _) = args.seeds.ok_or("run wants --seed N")?;
-    let config = config(args, seed);
+    let case = case(args, seed);
+    if args.digest {
+        let outcome = case.run(Watch::Nothing)?;
+        println_line(&format!("{} {}", outcome.digest, outcome.events));
+        return Ok(outcome.verdict.map_or(0, |verdict| verdict.exit));
+    }
+    show(args, &case, &args.replay())
+}
+
+/// Runs a case and says all that is wanted of it.
+fn show(args: &Args, case: &Case, how: &str) -> Result<u8, String> {
     let begun = Instant::now();
-    let outcome = run::run(seed, &config, true);
-    let style = if args.json { Style::Json } else { Style::Text };
+    let outcome = case.run(args.watch(Watch::Lines))?;
     if args.disk {
         for line in &outcome.dump {
             println_line(line);
@@ -157,47 +129,140 @@ fn run_one(args: &Args) -> Result<u8, String> {
             println_line(line);
         }
     }
-    println_line(&report::run(&outcome, &args.sets, begun.elapsed(), style));
+    let style = if args.json { Style::Json } else { Style::Text };
+    println_line(&report::run(&outcome, how, begun.elapsed(), style));
+    write_report(args, &outcome, how)?;
     Ok(outcome.verdict.map_or(0, |verdict| verdict.exit))
+}
+
+/// Leaves what a failing run needs to be looked at in the folder that was asked for.
+fn write_report(args: &Args, outcome: &Outcome, how: &str) -> Result<(), String> {
+    let (Some(folder), Some(verdict)) = (&args.report_dir, &outcome.verdict) else { return Ok(()) };
+    let wrong = |error: io::Error| format!("{folder}: {error}");
+    fs::create_dir_all(folder).map_err(wrong)?;
+    let stem = format!("{folder}/{}-seed-{}", verdict.code, outcome.seed);
+    let mut case = Case::drawn(outcome.seed, outcome.config.clone());
+    case.mutant.clone_from(&outcome.mutant);
+    case.script = outcome.script.clone().unwrap_or_default();
+    case.expects = Some(verdict.into());
+    fs::write(format!("{stem}.toml"), case.to_toml()).map_err(wrong)?;
+    fs::write(format!("{stem}.txt"), report::run(outcome, how, Duration::ZERO, Style::Text)).map_err(wrong)?;
+    if let Some(page) = page::page(outcome, how) {
+        fs::write(format!("{stem}.html"), page).map_err(wrong)?;
+    }
+    eprintln_line(&format!("report: {stem}.html, {stem}.toml, {stem}.txt"));
+    Ok(())
 }
 
 fn run_sweep(args: &Args) -> Result<u8, String> {
     let seeds = args.seeds.ok_or("sweep wants --seeds A..B")?;
-    let meta_every = match args.profile.as_deref() {
-        None => args.meta_every,
-        Some("smoke") => 0,
-        Some("pr") => 8,
-        Some("nightly") => 1,
-        Some(other) => return Err(format!("there is no profile {other}: smoke, pr or nightly")),
+    if args.mutant.is_some() {
+        return Err("a planted bug is swept by `mutants`".to_owned());
+    }
+    let budget = args.budget.or(args.profile.map(|profile| profile.budget()));
+    let twice_every = args.twice_every.unwrap_or(args.profile.map_or(0, |profile| profile.twice_every()));
+    let how = args.replay();
+    let sweep = Sweep {
+        seeds,
+        jobs: args.jobs,
+        budget,
+        twice_every,
+        config: &|seed| config(args, seed),
+        elsewhere: &|seed| process::digest(seed, &args.words()),
+        failed: &|failed: &Outcome| {
+            let case = Case::drawn(failed.seed, failed.config.clone());
+            let again = run::stage(&case, args.watch(Watch::Lines));
+            // A run that differs from itself may pass this time.
+            let shown = if again.verdict.is_some() { &again } else { failed };
+            eprintln_line(&report::run(shown, &how, Duration::ZERO, Style::Text));
+            if let Err(wrong) = write_report(args, shown, &how) {
+                eprintln_line(&format!("error: {wrong}"));
+            }
+        },
     };
-    let sweep = Sweep { seeds, jobs: args.jobs, budget: args.budget, meta_every };
-    let draw = |seed| config(args, seed);
-    let total = sweep::run(&sweep, &draw, &|failed: &Outcome| {
-        let again = run::run(failed.seed, &failed.config, true);
-        let failed = if again.verdict.is_some() { &again } else { failed };
-        eprintln_line(&report::run(failed, &args.sets, Duration::ZERO, Style::Text));
-    });
+    let total = sweep::run(&sweep);
     println_line(&report::sweep(&total, if args.json { Style::Json } else { Style::Text }));
-    if let Some(exit) = total.failures.first().map(|(_, verdict)| verdict.exit) {
+    if let Some(file) = &args.junit {
+        let profile = args.profile.map_or("sweep", |profile| profile.name());
+        let text = junit::junit(&total, profile, seeds, &how);
+        fs::write(file, text).map_err(|error| format!("{file}: {error}"))?;
+    }
+    if let Some(exit) = total.failures.iter().map(|failed| failed.verdict.exit).min() {
         return Ok(exit);
     }
-    if total.runs < seeds.1.saturating_sub(seeds.0) {
+    let all = seeds.1.saturating_sub(seeds.0);
+    let least = args.seeds_min.or(args.profile.map(|profile| profile.seeds_min())).unwrap_or(all).min(all);
+    if total.runs < least {
+        eprintln_line(&format!("{} of at least {least} seeds were run in the time given", total.runs));
         return Ok(14);
     }
-    let missed = args.marks && total.counts.marks.contains(&0);
-    Ok(if missed { 16 } else { 0 })
+    let wants_marks = args.marks || args.profile.is_some_and(|profile| profile.wants_all_marks());
+    let missed = report::missed(&total.counts);
+    if wants_marks && !missed.is_empty() {
+        eprintln_line(&format!("never reached: {}", missed.join(", ")));
+        return Ok(16);
+    }
+    Ok(0)
+}
+
+fn read_case(args: &Args) -> Result<Case, String> {
+    let file = args.file.as_deref().ok_or("which file?")?;
+    let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    Case::parse(&text).map_err(|wrong| format!("{file}: {wrong}"))
+}
+
+fn replay(args: &Args) -> Result<u8, String> {
+    let mut case = read_case(args)?;
+    if args.without_mutant {
+        case.mutant = None;
+    }
+    for (name, value) in &args.sets {
+        case.config.set(name, *value).expect("names were checked");
+    }
+    show(args, &case, &format!(" # or: tidelog sim replay {}", args.file.as_deref().unwrap_or_default()))
+}
+
+fn run_shrink(args: &Args) -> Result<u8, String> {
+    let case = match args.seeds {
+        Some((seed, _)) => case(args, seed),
+        None => read_case(args).map_err(|wrong| format!("shrink wants --seed N or a file: {wrong}"))?,
+    };
+    let usual = Budget::default();
+    let budget = Budget { runs: args.runs.unwrap_or(usual.runs), time: args.budget.unwrap_or(usual.time) };
+    let begun = Instant::now();
+    let shrunk = shrink::shrink(&case, budget, &eprintln_line)?;
+    let text = shrunk.case.to_toml();
+    match &args.out {
+        Some(file) => fs::write(file, &text).map_err(|error| format!("{file}: {error}"))?,
+        None => println_line(&text),
+    }
+    let left = if shrunk.is_unfinished { "the budget was spent" } else { "nothing more can go" };
+    let (runs, seconds) = (shrunk.runs, begun.elapsed().as_secs());
+    eprintln_line(&format!("from {}\nto   {}\n{runs} runs in {seconds} s; {left}", shrunk.before, shrunk.after));
+    Ok(0)
 }
 
 fn run_meta(args: &Args) -> Result<u8, String> {
     let (from, to) = args.seeds.ok_or("meta wants --seed N or --seeds A..B")?;
     for seed in from..to {
-        match run::twice(seed, &config(args, seed)) {
-            Ok(outcome) => println_line(&format!("seed {seed}: {} events, {} twice", outcome.events, outcome.digest)),
-            Err(verdict) => {
-                println_line(&format!("seed {seed}: {}", verdict.why));
-                return Ok(verdict.exit);
+        let outcome = run::twice(seed, &config(args, seed));
+        let told = |verdict: Verdict| {
+            println_line(&format!("seed {seed}: {}", verdict.why));
+            Ok(verdict.exit)
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(verdict) => return told(verdict),
+        };
+        let digest = outcome.digest.to_string();
+        let place = match process::digest(seed, &args.words()) {
+            Some(other) if other != digest => {
+                return told(Verdict::nondeterminism(seed, format!("{digest} here, {other} in another process")));
             }
-        }
+            Some(_) => "in this process, once in another",
+            None => "in this process",
+        };
+        println_line(&format!("seed {seed}: {} events, {digest} twice {place}", outcome.events));
     }
     Ok(0)
 }
@@ -238,7 +303,7 @@ fn run_mutants(args: &Args) -> Result<u8, String> {
         let id = args.only.first().ok_or("mutants --trace wants --only ID")?;
         let outcome = crate::mutants::one(id, seeds.0).ok_or(format!("there is no planted bug {id}"))?;
         outcome.lines.iter().for_each(|line| println_line(line));
-        println_line(&report::run(&outcome, &args.sets, Duration::ZERO, Style::Text));
+        println_line(&report::run(&outcome, &args.replay(), Duration::ZERO, Style::Text));
         return Ok(outcome.verdict.map_or(0, |verdict| verdict.exit));
     }
     let hunt = crate::mutants::Hunt { seeds, only: args.only.clone(), budget: args.budget };

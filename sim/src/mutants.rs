@@ -46,6 +46,16 @@ pub struct Hunt {
     pub budget: Option<Duration>,
 }
 
+/// The planted bug of this id.
+pub fn named(id: &str) -> Option<Mutant> {
+    find(id).map(|planted| planted.mutant)
+}
+
+/// The configuration of a seed with what this planted bug needs.
+pub fn config(id: &str, seed: u64) -> Option<Config> {
+    find(id).map(|planted| config_for(planted, seed))
+}
+
 /// Runs every planted bug; `progress` hears a line for each.
 pub fn run(hunt: &Hunt, progress: &dyn Fn(&str)) -> Vec<Fate> {
     let chosen = |planted: &&Planted| hunt.only.is_empty() || hunt.only.contains(&format!("{:?}", planted.mutant));

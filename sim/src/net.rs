@@ -222,6 +222,11 @@ impl Net {
         self.blocked.clear();
     }
 
+    /// The links that carry nothing.
+    pub fn blocked(&self) -> impl Iterator<Item = (Party, Party)> + '_ {
+        self.blocked.keys().copied()
+    }
+
     /// Does nothing get from here to there?
     pub fn is_blocked(&self, from: Party, to: Party) -> bool {
         self.blocked.contains_key(&(from, to))

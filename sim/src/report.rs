@@ -1,12 +1,15 @@
 //! What a person, or a machine, is told of runs.
 
-use std::{fmt::Write, time::Duration};
+use std::{env, fmt::Write, time::Duration};
+
+use tidelog_core::prng::mix;
 
 use crate::{
     check::Violation,
+    config::Config,
     jsonl,
     run::Outcome,
-    sweep::Total,
+    sweep::{Failed, Total},
     tally::{Counts, Fault, Mark},
 };
 
@@ -22,8 +25,25 @@ pub enum Style {
 /// State lines that a failure report ends with.
 const LINES: usize = 30;
 
-/// One run.
-pub fn run(outcome: &Outcome, sets: &[(String, u64)], took: Duration, style: Style) -> String {
+/// This build, and the commit where a CI says it.
+pub fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = ["GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT"].into_iter().find_map(|name| env::var(name).ok());
+    commit.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"))
+}
+
+/// All knobs in sixteen digits.
+pub fn config_digest(config: &Config) -> String {
+    format!("{:016x}", config.entries().iter().fold(0, |digest, (_, value)| mix(digest ^ value).rotate_left(1)))
+}
+
+/// Marks that were never reached.
+pub fn missed(counts: &Counts) -> Vec<&'static str> {
+    Mark::ALL.iter().zip(&counts.marks).filter(|(_, count)| **count == 0).map(|(mark, _)| mark.name()).collect()
+}
+
+/// One run. `how` is what stands behind `--seed N` on the line that runs it again.
+pub fn run(outcome: &Outcome, how: &str, took: Duration, style: Style) -> String {
     if style == Style::Json {
         return run_json(outcome, took);
     }
@@ -45,15 +65,11 @@ pub fn run(outcome: &Outcome, sets: &[(String, u64)], took: Duration, style: Sty
     let _ = writeln!(text, "seed {} FAILS: {} {}: {}", outcome.seed, verdict.code, verdict.anomaly, verdict.why);
     let _ = writeln!(text, "  about    {}", verdict.subject);
     let _ = writeln!(text, "  at       {} simulated, event {}", seconds(outcome.simulated()), outcome.events);
-    let _ = writeln!(text, "  version  {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "  version  {}", version());
     let knobs: Vec<String> =
         outcome.config.difference().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "  config   {}", knobs.join(" "));
-    let mut sets: String = sets.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
-    if outcome.config.nodes > 1 && !sets.contains(" nodes=") {
-        let _ = write!(sets, " --set nodes={}", outcome.config.nodes);
-    }
-    let _ = writeln!(text, "  replay   tidelog sim run --seed {}{sets}", outcome.seed);
+    let _ = writeln!(text, "  replay   tidelog sim run --seed {}{how}", outcome.seed);
     for state in &outcome.states {
         let _ = writeln!(text, "  state    {state}");
     }
@@ -123,15 +139,16 @@ pub fn sweep(total: &Total, style: Style) -> String {
         let failures: Vec<String> = total
             .failures
             .iter()
-            .map(|(seed, verdict)| {
+            .map(|Failed { seed, verdict, .. }| {
                 let (code, anomaly) = (quote(&verdict.code), quote(&verdict.anomaly));
                 format!("{{\"seed\":{seed},\"code\":{code},\"anomaly\":{anomaly},\"why\":{}}}", quote(&verdict.why))
             })
             .collect();
         return format!(
-            "{{\"seeds\":{},\"twice\":{},\"jobs\":{},\"failures\":[{}],\"real_ms\":{real},\"simulated_ms\":{},\"ratio\":{ratio},\"seeds_per_second\":{}.{},\"events\":{},\"sends\":{},\"seen\":{},{}}}",
+            "{{\"seeds\":{},\"twice\":{},\"elsewhere\":{},\"jobs\":{},\"failures\":[{}],\"real_ms\":{real},\"simulated_ms\":{},\"ratio\":{ratio},\"seeds_per_second\":{}.{},\"events\":{},\"sends\":{},\"seen\":{},{}}}",
             total.runs,
             total.twice,
+            total.elsewhere,
             total.jobs,
             failures.join(","),
             total.simulated.as_millis(),
@@ -146,9 +163,10 @@ pub fn sweep(total: &Total, style: Style) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} seeds, {} run twice, {} failed: {} simulated in {} on {} thread(s) = {ratio} x real time, {}.{} seeds/s, {} events",
+        "{} seeds, {} run twice ({} in another process), {} failed: {} simulated in {} on {} thread(s) = {ratio} x real time, {}.{} seeds/s, {} events",
         total.runs,
         total.twice,
+        total.elsewhere,
         total.failures.len(),
         seconds(total.simulated),
         seconds(total.elapsed),
@@ -158,16 +176,32 @@ pub fn sweep(total: &Total, style: Style) -> String {
         total.events
     );
     let _ = writeln!(text, "records sent {}, seen by readers {}", total.sends, total.seen);
-    let faults: Vec<String> =
-        Fault::ALL.iter().zip(&total.counts.faults).map(|(fault, n)| format!("{} {n}", fault.name())).collect();
-    let _ = writeln!(text, "faults: {}", faults.join(", "));
-    let marks: Vec<String> =
-        Mark::ALL.iter().zip(&total.counts.marks).map(|(mark, n)| format!("{} {n}", mark.name())).collect();
-    let _ = write!(text, "reached: {}", marks.join(", "));
-    for (seed, verdict) in &total.failures {
-        let _ = write!(text, "\nfailed: seed {seed} {} {} ({})", verdict.code, verdict.anomaly, verdict.subject);
+    let faults = Fault::ALL.iter().zip(&total.counts.faults).map(|(fault, n)| (fault.name(), *n));
+    table(&mut text, "faults", faults.collect());
+    let marks = Mark::ALL.iter().zip(&total.counts.marks).map(|(mark, n)| (mark.name(), *n));
+    table(&mut text, "reached", marks.collect());
+    for Failed { seed, verdict, .. } in &total.failures {
+        let _ = writeln!(text, "failed: seed {seed} {} {} ({})", verdict.code, verdict.anomaly, verdict.subject);
     }
+    text.truncate(text.trim_end().len());
     text
+}
+
+/// Columns of a table of counts.
+const COLUMNS: usize = 3;
+
+/// Names with their counts, read from top to bottom.
+fn table(text: &mut String, title: &str, counts: Vec<(&str, u64)>) {
+    let hit = counts.iter().filter(|(_, count)| *count > 0).count();
+    let _ = writeln!(text, "{title}: {hit} of {}", counts.len());
+    let rows = counts.len().div_ceil(COLUMNS);
+    for row in 0..rows {
+        for (name, count) in counts.iter().skip(row).step_by(rows) {
+            let shown = if *count == 0 { "-".to_owned() } else { count.to_string() };
+            let _ = write!(text, "  {name:<28}{shown:>10}");
+        }
+        text.push('\n');
+    }
 }
 
 fn counts_json(counts: &Counts) -> String {

@@ -42,6 +42,16 @@ impl Stream {
         Self { seed, purpose: purpose as u64, entity, drawn: 0 }
     }
 
+    /// How many values were drawn so far.
+    pub fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
+    /// Goes on as if so many values had been drawn.
+    pub fn seek(&mut self, drawn: u64) {
+        self.drawn = drawn;
+    }
+
     /// The next value.
     pub fn draw(&mut self) -> u64 {
         self.drawn += 1;

@@ -288,15 +288,19 @@ impl Actor for Admin {
             self.desk.call(scene, 3_000 * MS, Atlas::request(), Errand::Atlas);
             self.atlas_due = u64::MAX;
         }
-        if scene.now < self.next_op {
+        let tick = self.next_op;
+        let is_due = scene.phase == Phase::Chaos && scene.ops.due(scene.now, &mut self.next_op, &mut self.random);
+        if scene.now < tick && !is_due {
             return;
         }
-        self.next_op = scene.now + (self.random.exponential(self.think)).max(MS);
+        // Topics are created at every tick, listed or not: without them nothing happens at all.
+        let tick = scene.now + (self.random.exponential(self.think)).max(MS);
+        self.next_op = scene.ops.next(tick).min(tick);
         let missing = self.missing(scene);
         // What chaos has deleted stays deleted; what was never there is still to come.
         if !self.creating && !missing.is_empty() && !self.restless_pause() {
             self.create(scene, &missing);
-        } else if self.restless && scene.phase == Phase::Chaos {
+        } else if self.restless && is_due {
             self.operate(scene);
         }
     }

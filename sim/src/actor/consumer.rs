@@ -260,10 +260,10 @@ impl Actor for Consumer {
             self.desk.call(scene, 3_000 * MS, Atlas::request(), Errand::Atlas);
             self.atlas_due = u64::MAX;
         }
-        if scene.now < self.next_op || self.fetching {
+        if self.fetching || !scene.ops.due(scene.now, &mut self.next_op, &mut self.random) {
             return;
         }
-        self.next_op = scene.now + self.random.exponential(self.think).max(MS / 10);
+        self.next_op = scene.ops.next(scene.now + self.random.exponential(self.think).max(MS / 10));
         let lanes: Vec<TopicPartition> = self.lanes.keys().copied().collect();
         for to in lanes {
             let lane = &self.lanes[&to];

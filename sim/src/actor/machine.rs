@@ -192,9 +192,9 @@ impl Actor for MachineProducer {
         if scene.phase != Phase::Chaos {
             self.next_op = u64::MAX;
             self.core.flush(Instant(scene.now));
-        } else if scene.now >= self.next_op {
+        } else if scene.ops.due(scene.now, &mut self.next_op, &mut self.random) {
             self.append(scene);
-            self.next_op = scene.now + self.random.exponential(self.think).max(MS / 10);
+            self.next_op = scene.ops.next(scene.now + self.random.exponential(self.think).max(MS / 10));
         }
         self.carry(scene);
     }

@@ -19,7 +19,7 @@ use tidelog_core::{
     time::Timestamp,
 };
 
-use crate::{config::Config, history::History, tally::Tally};
+use crate::{config::Config, history::History, script::Ops, tally::Tally};
 
 pub use admin::Admin;
 pub use asker::Asker;
@@ -90,6 +90,8 @@ pub struct Scene<'a> {
     pub orders: &'a mut Vec<Order>,
     /// The topics of this run.
     pub plan: &'a Plan,
+    /// When this client begins something new.
+    pub ops: &'a mut Ops,
 }
 
 /// A client.

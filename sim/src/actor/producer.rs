@@ -469,13 +469,13 @@ impl Actor for Producer {
             self.desk.call(scene, timeout, Request::InitProducerId(request), Errand::Identity);
             self.identity = Identity::Asked(former);
         }
-        if scene.now >= self.next_op && scene.phase == Phase::Chaos {
+        if scene.phase == Phase::Chaos && scene.ops.due(scene.now, &mut self.next_op, &mut self.random) {
             self.operate(scene);
             let mut pause = self.random.exponential(self.think);
             if scene.config.idle_phases == 1 && self.random.chance(20_000) {
                 pause += self.random.between(2_000, 15_000) * MS;
             }
-            self.next_op = scene.now + pause.max(MS / 10);
+            self.next_op = scene.ops.next(scene.now + pause.max(MS / 10));
         }
         if scene.phase != Phase::Chaos {
             self.next_op = u64::MAX;

@@ -8,6 +8,7 @@
 
 mod core;
 mod dump;
+mod filming;
 mod phases;
 mod splits;
 mod strikes;
@@ -31,11 +32,12 @@ use crate::{
     disk::{Latency, SimDisk},
     host::{End, Env, Happening, Host},
     ledger::Ending,
-    nemesis::{self, Blow, Strike},
+    nemesis::{self, Blow},
     net::{ConnId, Net, Party, Stage, Way},
     oracle::Oracle,
     queue::Queue,
     rng::{Purpose, Stream},
+    script::{Ops, Script, Staged},
     tally::{Fault, Tally},
     trace::Trace,
 };
@@ -104,6 +106,7 @@ struct Client {
     /// The node that is asked what any node can answer.
     favourite: usize,
     random: Stream,
+    ops: Ops,
 }
 
 /// Everything.
@@ -123,7 +126,8 @@ pub struct World {
     frozen: Vec<Option<Frozen>>,
     clients: Vec<Client>,
     net: Net,
-    strikes: Vec<Strike>,
+    strikes: Vec<Staged>,
+    silent: Vec<usize>,
     random: Stream,
     phase: Phase,
     phase_began: u64,
@@ -137,6 +141,11 @@ const EVENTS_MAX: u64 = 2_000_000;
 impl World {
     /// The world of this seed. With `record`, lines of text are kept.
     pub fn new(seed: u64, config: Config, record: bool) -> Self {
+        Self::staged(seed, config, &Script::default(), record)
+    }
+
+    /// The world of this seed, in which what the script lists goes by the script.
+    pub fn staged(seed: u64, config: Config, script: &Script, record: bool) -> Self {
         let tally = Tally::default();
         let mut queue = Queue::new(seed, config.tie_shuffle == 1);
         let mut hosts = Vec::new();
@@ -174,9 +183,10 @@ impl World {
             clients.push(Box::new(Asker::new(next() as u32, Stream::new(seed, Purpose::Workload, 1 << 33 | asker))));
         }
         clients.push(Box::new(Reader::new()));
-        let strikes = nemesis::plan(seed, &config);
-        for (number, strike) in strikes.iter().enumerate() {
-            queue.at(strike.at, Event::Strike(number));
+        let strikes = script.strikes.clone();
+        let strikes = strikes.unwrap_or_else(|| nemesis::plan(seed, &config).into_iter().map(Staged::new).collect());
+        for (number, staged) in strikes.iter().enumerate() {
+            queue.at(staged.strike.at, Event::Strike(number));
         }
         queue.at(config.chaos_ms * MS, Event::Look);
         for client in 0..clients.len() {
@@ -187,6 +197,7 @@ impl World {
             timer: Some(0),
             favourite: number % config.nodes as usize,
             random: Stream::new(seed, Purpose::Workload, 1 << 32 | number as u64),
+            ops: script.ops_of(number),
         });
         let clients = clients.collect();
         let mut oracle = Oracle::default();
@@ -203,6 +214,7 @@ impl World {
             clients,
             net: Net::new(seed),
             strikes,
+            silent: script.silent.clone(),
             random: Stream::new(seed, Purpose::Buggify, 0),
             phase: Phase::Chaos,
             phase_began: 0,
@@ -226,6 +238,18 @@ impl World {
     /// The marks of every log, for reports.
     pub fn state_lines(&self) -> Vec<String> {
         self.hosts.iter().flat_map(Host::state_lines).collect()
+    }
+
+    /// How many clients there are, but for the last reader.
+    pub fn clients(&self) -> usize {
+        self.clients.len() - 1
+    }
+
+    /// What has been struck and begun so far, as a script that does the same again.
+    pub fn script(&self) -> Script {
+        let strikes = self.strikes.iter().filter(|staged| staged.drawn.is_some()).cloned().collect();
+        let ops = self.clients.iter().enumerate().flat_map(|(client, state)| state.ops.begun(client)).collect();
+        Script { strikes: Some(strikes), ops: Some(ops), silent: self.silent.clone() }
     }
 
     /// Runs to the end.
@@ -306,8 +330,8 @@ impl World {
                 }
             }
             Event::Strike(number) => {
-                let strike = self.strikes[number].clone();
                 if self.phase == Phase::Chaos {
+                    let strike = self.strikes[number].begin(&mut self.random);
                     self.strike(&strike)?;
                 }
             }
@@ -373,6 +397,7 @@ impl World {
     fn crash(&mut self, node: usize, ending: Ending, down: u64) {
         let (now, index) = (self.queue.now(), node);
         self.trace.line(now, || format!("n{index} {ending:?}"));
+        self.trace.show(|film| film.moment(now, Some(index), "crash", format!("{ending:?}")));
         // Nobody hears what a dying process says.
         self.at_host(node, &mut Vec::new(), &mut Vec::new(), |host, env| host.die(env, ending));
         for conn in self.net.to(node) {
@@ -409,8 +434,12 @@ impl World {
 
     /// Lets a client act and carries its orders.
     fn act(&mut self, client: usize, act: impl FnOnce(&mut dyn Actor, &mut Scene<'_>)) -> Result<(), Failure> {
+        if self.silent.contains(&client) {
+            return Ok(());
+        }
         let mut orders = Vec::new();
         let now = self.queue.now();
+        let Client { actor, ops, .. } = &mut self.clients[client];
         let mut scene = Scene {
             now,
             wall: Clock::new(0).now(now).wall,
@@ -420,8 +449,9 @@ impl World {
             tally: &self.tally,
             orders: &mut orders,
             plan: &self.plan,
+            ops,
         };
-        act(self.clients[client].actor.as_mut(), &mut scene);
+        act(actor.as_mut(), &mut scene);
         for order in orders {
             match order {
                 Order::Call { id, to, request } => {

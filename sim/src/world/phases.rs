@@ -89,6 +89,7 @@ impl World {
     pub(super) fn enter(&mut self, phase: Phase) -> Result<(), Failure> {
         let now = self.queue.now();
         self.trace.line(now, || format!("-- {phase:?} --"));
+        self.trace.show(|film| film.moment(now, None, "phase", format!("{phase:?}")));
         (self.phase, self.phase_began) = (phase, now);
         for client in 0..self.clients.len() {
             self.act(client, |actor, scene| actor.on_time(scene))?;
@@ -137,6 +138,7 @@ impl World {
 
     /// What is looked at after every event.
     pub(super) fn after(&mut self) -> Result<(), Failure> {
+        self.film();
         let now = self.queue.now();
         let (second, events) = &mut self.second;
         if now / 1_000_000_000 == *second {

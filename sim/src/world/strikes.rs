@@ -17,6 +17,7 @@ impl World {
         let now = self.queue.now();
         self.trace.event(now, &[2 << 32 | node as u64]);
         self.trace.line(now, || format!("n{node} strike {:?}", strike.blow));
+        self.trace.show(|film| film.moment(now, Some(node), "strike", format!("{:?}", strike.blow)));
         let up = self.hosts[node].is_up();
         let config = self.config.clone();
         let disk = self.hosts[node].disk.clone();
@@ -130,7 +131,7 @@ impl World {
 
     pub(super) fn stop_delay(&self, node: usize) -> u64 {
         let last = |strike: &&Strike| strike.node == node && strike.at <= self.queue.now();
-        match self.strikes.iter().rev().filter(last).find_map(|strike| match strike.blow {
+        match self.strikes.iter().map(|staged| &staged.strike).rev().filter(last).find_map(|strike| match strike.blow {
             Blow::Stop(down) => Some(down),
             _ => None,
         }) {

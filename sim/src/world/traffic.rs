@@ -127,6 +127,7 @@ impl World {
             request
         };
         let delay = self.net.delay(from, node, &self.config, &self.tally);
+        self.film_request(conn, call, from, node, &request);
         let at = self.net.send_up(conn, now + delay, call, request);
         let carried = self.net.get(conn).expect("just found");
         carried.calls.push(call);
@@ -188,6 +189,7 @@ impl World {
             }
             let (from, from_incarnation, node) = (conn.from, conn.from_incarnation, conn.node);
             let Some((call, request)) = conn.arrived_up(now) else { return Ok(()) };
+            self.trace.show(|film| film.arrived(id, call, Way::Up, now));
             let incarnation = self.hosts[node].incarnation;
             if matches!(&request, Request::Produce(r) if r.acks == Acks::None) {
                 self.tell(from, from_incarnation, call, Reply::Sent);
@@ -206,6 +208,7 @@ impl World {
             Party::Node(_) => as_bytes(response),
         };
         let delay = self.net.delay(from, node, &self.config, &self.tally);
+        self.film_response(id, call, node, from, &response);
         let at = self.net.send_down(id, now + delay, call, response);
         self.queue.at(at, Event::Pump(id, Way::Down));
         Ok(())
@@ -225,6 +228,7 @@ impl World {
             }
             let (from, incarnation) = (conn.from, conn.from_incarnation);
             let Some((call, response)) = conn.arrived_down(now) else { return };
+            self.trace.show(|film| film.arrived(id, call, Way::Down, now));
             conn.heard_at = now;
             let waited = conn.calls.len();
             conn.calls.retain(|open| *open != call);
