@@ -19,6 +19,7 @@ pub mod offset;
 pub mod epoch;
 pub mod prng;
 pub mod mutant;
+pub mod buggify;
 pub mod record;
 pub mod message;
 pub mod log;

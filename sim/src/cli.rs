@@ -185,6 +185,9 @@ fn run_sweep(args: &Args) -> Result<u8, String> {
     if let Some(file) = &args.junit {
         let profile = args.profile.map_or("sweep", |profile| profile.name());
         let text = junit::junit(&total, profile, seeds, &how);
+        if let Some(folder) = std::path::Path::new(file).parent() {
+            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
         fs::write(file, text).map_err(|error| format!("{file}: {error}"))?;
     }
     if let Some(exit) = total.failures.iter().map(|failed| failed.verdict.exit).min() {

@@ -260,6 +260,8 @@ knobs! {
     askers = 0, |_r| 0;
     /// May a voter's disk be taken away, too?
     wipe_voters = 0, |_r| 0;
+    /// Are rare but legal things done on purpose? The profiles of a sweep say so for half of their seeds.
+    buggify = 0, |_r| 0;
 }
 
 impl Config {

@@ -80,8 +80,9 @@ impl Profile {
                 config.nodes = config.nodes.min(3);
                 config.chaos_ms = config.chaos_ms.min(20_000);
             }
-            Self::Pr => {}
+            Self::Pr => config.buggify = u64::from(random.chance(500_000)),
             Self::Nightly => {
+                config.buggify = u64::from(random.chance(500_000));
                 if random.below(8) == 0 {
                     config.strike_ms = (config.strike_ms / 4).max(200);
                 }

@@ -110,6 +110,8 @@ counted! {
         Wiped = "wiped",
         /// A process with little of its processor.
         Starved = "starved",
+        /// Something rare but legal done on purpose.
+        Buggified = "buggified",
         /// A blow not struck, for it would have left no whole copy of something.
         Vetoed = "vetoed",
     }
@@ -180,6 +182,78 @@ counted! {
         FollowerTruncated = "follower-truncated",
         /// A replica joined those in sync.
         IsrGrew = "isr-grew",
+        /// A replica left those in sync.
+        IsrShrank = "isr-shrank",
+        /// One replica alone was in sync.
+        IsrOfOne = "isr-of-one",
+        /// A replica out of sync kept its right to lead (KIP-966).
+        ElrKept = "elr-kept",
+        /// Such a replica was elected.
+        ElrElected = "elr-elected",
+        /// A partition had no leader.
+        PartitionLeaderless = "partition-leaderless",
+        /// A partition's lead passed from one node to another.
+        LeaderMoved = "leader-moved",
+        /// It passed back to the preferred one.
+        PreferredLeaderBack = "preferred-leader-back",
+        /// A leader was elected without the promise that it has everything.
+        UncleanElection = "unclean-election",
+        /// A partition moved to other nodes.
+        ReplicasMoved = "replicas-moved",
+        /// The metadata quorum had a second leader.
+        ControllerFailedOver = "controller-failed-over",
+        /// Somebody stood for election.
+        VoteAsked = "vote-asked",
+        /// A vote, or the promise of one, was given.
+        VoteGranted = "vote-granted",
+        /// One was refused.
+        VoteRefused = "vote-refused",
+        /// A leader of the metadata quorum said that it goes.
+        LeaderResigned = "leader-resigned",
+        /// A request went to a node that does not lead.
+        NotLeaderAnswered = "not-leader-answered",
+        /// A request came with an older leader epoch.
+        FencedEpochAnswered = "fenced-leader-epoch",
+        /// A request came with a newer leader epoch.
+        UnknownEpochAnswered = "unknown-leader-epoch",
+        /// A write was refused because too few replicas were in sync.
+        NotEnoughReplicas = "not-enough-replicas",
+        /// Too few were left when it had been appended.
+        NotEnoughAfterAppend = "not-enough-after-append",
+        /// A failing disk was told of.
+        StorageErrorAnswered = "storage-error-answered",
+        /// A topic was asked for that is not there.
+        UnknownTopicAnswered = "unknown-topic-answered",
+        /// A broker spoke under a registration that is over.
+        StaleRegistration = "stale-registration",
+        /// A controller was asked that is none.
+        NotControllerAnswered = "not-controller-answered",
+        /// A follower learned where its log parts from the leader's.
+        DivergenceTold = "divergence-told",
+        /// A follower's fetch session was gone.
+        FetchSessionLost = "fetch-session-lost",
+        /// A living broker learned that it is out of service.
+        BrokerFenced = "broker-fenced",
+        /// A broker was let go in order.
+        ShutdownAllowed = "shutdown-allowed",
+        /// A leader's wish for its in-sync replicas was refused.
+        IsrWishRefused = "isr-wish-refused",
+        /// A block of producer ids was given out.
+        ProducerIdsAllotted = "producer-ids-allotted",
+        /// A client's request was handed on to the controller.
+        RequestForwarded = "request-forwarded",
+        /// A silent peer was asked whether it is there.
+        PeerProbed = "peer-probed",
+        /// A call met a node that was not there.
+        CallRefused = "call-refused",
+        /// A call was lost with its connection.
+        CallLost = "call-lost",
+        /// A call took too long.
+        CallTimedOut = "call-timed-out",
+        /// One log failed and the others went on.
+        LogOffline = "log-offline",
+        /// Recovery cut off whole batches and kept them aside.
+        TailKeptAside = "recovery-kept-aside",
     }
 }
 
@@ -218,6 +292,13 @@ impl Tally {
     /// Counts one injected fault.
     pub fn fault(&self, fault: Fault) {
         self.0.borrow_mut().faults[fault as usize] += 1;
+    }
+
+    /// Counts so many.
+    pub fn faults(&self, fault: Fault, count: u64) {
+        if count > 0 {
+            self.0.borrow_mut().faults[fault as usize] += count;
+        }
     }
 
     /// Counts one visit of a rare state if `condition` holds.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tidelog_core::{
+    buggify::{Buggify, Site},
     ids::{JobId, LogId},
     log::{DiskError, Job, JobOutcome, LogDir, LogError, Step, SyncTicket},
     message::{ErrorCode, PeerResponse, Records, Response},
@@ -81,6 +82,8 @@ pub struct Worker {
     unsynced: Vec<LogId>,
     is_syncing: bool,
     is_changed: bool,
+    /// What the driver does on purpose.
+    pub buggify: Buggify,
 }
 
 #[derive(Default)]
@@ -98,8 +101,9 @@ struct Long {
 
 impl Worker {
     /// A worker over an open directory.
-    pub fn new(dir: LogDir<SimDisk>) -> Self {
+    pub fn new(dir: LogDir<SimDisk>, buggify: Buggify) -> Self {
         Self {
+            buggify,
             dir: Some(dir),
             logs: BTreeMap::new(),
             orders: VecDeque::new(),
@@ -244,6 +248,15 @@ impl Worker {
 
     fn begin(&mut self, log: LogId, job: JobId, order: Job, ended: &mut Vec<Ended>) {
         let is_open = matches!(order, Job::Open { .. });
+        if matches!(order, Job::Append { .. })
+            && self.buggify.fires(Site::EarlyRoll)
+            && let Some(dir) = &mut self.dir
+        {
+            dir.roll_early(log);
+        }
+        if self.buggify.fires(Site::EarlyCheckpoint) {
+            self.orders.push_back(Order::Checkpoint);
+        }
         self.is_changed |=
             !matches!(order, Job::Read { .. } | Job::FindTimestamp { .. } | Job::FindMaxTimestamp { .. });
         let step = match &mut self.dir {

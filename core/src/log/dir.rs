@@ -296,6 +296,13 @@ impl<D: Disk> LogDir<D> {
         }
     }
 
+    /// The next append to this log begins a segment, though the last one is not full.
+    pub fn roll_early(&mut self, log: LogId) {
+        if let Some(Slot::Open(open)) = self.logs.get_mut(&log) {
+            open.rolls_early = true;
+        }
+    }
+
     /// What must be synced so that everything appended so far is durable.
     pub fn begin_sync(&mut self, log: LogId) -> SyncTicket<D> {
         match self.logs.get_mut(&log) {

@@ -68,6 +68,8 @@ pub(crate) struct Log<D: Disk> {
     pub(crate) generation: u64,
     /// A failed append left bytes behind the end that could not be cut off yet.
     cut_pending: bool,
+    /// The next append begins a segment, though the last one is not full.
+    pub(crate) rolls_early: bool,
     /// Base offset of an append that failed; until one fits, others are out of order.
     failed_append: Option<Offset>,
     /// Files renamed to `.deleted`, and when they may go.
@@ -124,6 +126,7 @@ impl<D: Disk> Log<D> {
             since_snapshot: 0,
             generation: 0,
             cut_pending: false,
+            rolls_early: false,
             failed_append: None,
             doomed: Vec::new(),
         }
@@ -196,7 +199,8 @@ impl<D: Disk> Log<D> {
         }
         while let Some(first) = batches.first() {
             let active = self.segments.last().expect("a log has a segment");
-            if active.must_roll(active.size, first, wall, &self.config) {
+            let early = core::mem::take(&mut self.rolls_early) && active.size > 0;
+            if early || active.must_roll(active.size, first, wall, &self.config) {
                 // From the very end, so that a gap in what a follower copies lies inside a segment: between two of
                 // them it would look like a file that has lost its end.
                 let far = first.header().last_offset().distance_from(self.end) > i64::from(i32::MAX);

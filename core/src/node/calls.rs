@@ -8,6 +8,7 @@ use alloc::{
 
 use super::{Node, decisions::Pending, sessions::Ping, startup::Phase};
 use crate::{
+    buggify::Site,
     effect::Effect,
     epoch::LeaderEpoch,
     ids::{CallId, LogId, NodeId, RequestId},
@@ -110,6 +111,7 @@ impl Node {
     pub(super) fn on_call_ended(&mut self, call: CallId, outcome: Result<PeerResponse, CallError>) {
         // What the caller has given up is not there any more.
         let Some(purpose) = self.calls.open.remove(&call) else { return };
+        let outcome = self.mislay(&purpose, outcome);
         match purpose {
             Purpose::Forward(id, request) => self.on_forwarded(id, &request, outcome),
             // Whether they exist by now, and are known here, the image says.
@@ -121,6 +123,21 @@ impl Node {
             Purpose::Quorum { to, turn } => self.on_quorum_answered(to, turn, outcome),
             Purpose::Pull { leader, generation } => self.on_pulled(leader, generation, outcome),
             Purpose::AlterPartition(asked) => self.on_partitions_altered(asked, outcome),
+        }
+    }
+
+    /// An answer that came is lost all the same, on purpose.
+    fn mislay(
+        &mut self,
+        purpose: &Purpose,
+        outcome: Result<PeerResponse, CallError>,
+    ) -> Result<PeerResponse, CallError> {
+        let lost = self.buggify.fires(Site::AnswerLost)
+            || matches!(purpose, Purpose::AlterPartition(_)) && self.buggify.fires(Site::AlterPartitionLost);
+        match outcome {
+            Ok(_) if lost => Err(CallError::Lost),
+            Ok(_) if self.buggify.fires(Site::AnswerLate) => Err(CallError::TimedOut),
+            outcome => outcome,
         }
     }
 

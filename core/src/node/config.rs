@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub cleaner_backoff: Duration,
     /// How often idle producers and files whose delay is over are looked for.
     pub expiry_check_interval: Duration,
+    /// From which seed rare but legal things are done on purpose ([`crate::buggify`]); `None` in production.
+    pub buggify: Option<u64>,
 }
 
 impl Default for NodeConfig {
@@ -63,6 +65,7 @@ impl Default for NodeConfig {
             retention_check_interval: Duration::from_secs(300),
             cleaner_backoff: Duration::from_secs(15),
             expiry_check_interval: Duration::from_secs(60),
+            buggify: None,
         }
     }
 }

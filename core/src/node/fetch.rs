@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Node, parked::ParkedFetch};
 use crate::{
+    buggify::Site,
     ids::{LogId, RequestId},
     limits,
     message::{ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, IsolationLevel, Response},
@@ -12,7 +13,13 @@ use crate::{
 };
 
 impl Node {
-    pub(super) fn on_fetch(&mut self, id: RequestId, request: FetchRequest) {
+    pub(super) fn on_fetch(&mut self, id: RequestId, mut request: FetchRequest) {
+        if self.buggify.fires(Site::TinyFetch) {
+            request.max_bytes = 1;
+        }
+        if self.buggify.fires(Site::EarlyAnswer) {
+            request.max_wait = Duration::ZERO;
+        }
         let (response, bytes, urgent) = self.read(&request);
         if urgent || bytes >= request.min_bytes || request.max_wait == Duration::ZERO {
             return self.respond(id, Response::Fetch(response));

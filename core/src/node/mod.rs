@@ -33,6 +33,7 @@ pub use config::{ClusterWaits, NodeConfig};
 pub use timers::{Deadline, TimerKind};
 
 use crate::{
+    buggify::{Buggify, Site},
     cluster::{Controller, Image},
     effect::{Effect, Effects},
     ids::{JobId, LogId, PartitionId, RequestId, TopicPartition},
@@ -88,6 +89,8 @@ pub struct Node {
     // What other nodes are asked.
     calls: calls::Calls,
     quorum_seed: u64,
+    /// What is done on purpose: in the simulator alone.
+    buggify: Buggify,
 }
 
 /// What a job was ordered for, where that is not an append.
@@ -118,6 +121,7 @@ impl Node {
                 controller_seed,
             ),
             timers,
+            buggify: Buggify::new(config.buggify),
             config,
             recovered,
             now: Now { mono: Instant::ZERO, wall: Timestamp(0) },
@@ -160,7 +164,7 @@ impl Node {
             Input::CallEnded { call, outcome } => self.on_call_ended(call, outcome),
             Input::PeerDisconnected { node } => self.on_peer_disconnected(node),
             Input::StopRequested => self.begin_stop(),
-            Input::TimePassed => {}
+            Input::TimePassed => self.startle(),
         }
         self.on_time();
         // What a node says it may say to itself.
@@ -177,6 +181,33 @@ impl Node {
                 partition.drop_tail(base, &mut self.tail);
             }
         }
+    }
+
+    /// What rarely happens when time passes, on purpose.
+    fn startle(&mut self) {
+        let drops = self.buggify.fires(Site::TailDropped);
+        let shrinks = self.buggify.fires(Site::EagerShrink);
+        if self.partitions.is_empty() || !drops && !shrinks {
+            return;
+        }
+        let chosen = self.buggify.choose(self.partitions.len());
+        let log = *self.partitions.keys().nth(chosen).expect("there are so many");
+        if drops && let Some(partition) = self.partitions.get_mut(&log) {
+            partition.drop_whole_tail(&mut self.tail);
+        }
+        if shrinks {
+            self.consider_isr(log, Some(crate::time::Duration::from_millis(1)));
+        }
+    }
+
+    /// Nothing rare is done on purpose any more.
+    pub fn calm(&mut self) {
+        self.buggify.calm();
+    }
+
+    /// How many rare things were done on purpose since this was asked last.
+    pub fn take_buggified(&mut self) -> u64 {
+        self.buggify.take_fired()
     }
 
     /// The next order, if there is one.

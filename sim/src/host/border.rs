@@ -9,7 +9,7 @@ use tidelog_core::{
 };
 
 use super::{
-    End, Env, Host,
+    End, Env, Host, marks,
     text::{label, order_text, peer_text},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     digest,
     ledger::Ledger,
     net::ConnId,
-    tally::Mark,
+    tally::{Fault, Mark},
     worker::{self, Order},
     world::Outgoing,
 };
@@ -29,6 +29,7 @@ impl Host {
         let Some(process) = &mut self.process else { return Ok(()) };
         let at = env.queue.now();
         env.trace.event(at, &[self.index as u64, digest::input(&input)]);
+        marks::told(env.tally, &input);
         process.node.handle(self.clock.now(at), input);
         let mut effects = 0;
         while let Some(process) = &mut self.process
@@ -36,11 +37,13 @@ impl Host {
         {
             effects += 1;
             env.trace.fold(digest::effect(&effect));
+            marks::ordered(env.tally, &effect);
             self.watch_order(env, &effect)?;
             self.carry_out(env, effect)?;
         }
         self.watch_marks(env)?;
-        let Some(process) = &self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else { return Ok(()) };
+        env.tally.faults(Fault::Buggified, process.node.take_buggified());
         let load = Load { effects, jobs: process.jobs, requests: process.requests.len() as u64, ..Load::default() };
         Bounds::default().check(format_args!("n{}", self.index), &load)?;
         self.work(env);

@@ -90,6 +90,8 @@ fn refused(tally: &Tally, error: ErrorCode) {
 
 /// What partitions went through in a run, as the metadata tells it.
 pub(crate) fn lived(tally: &Tally, canon: &Canon) {
+    let of_metadata = canon.writers.keys().filter(|(id, _)| *id == super::metadata_partition());
+    tally.sometimes(Mark::ControllerFailedOver, of_metadata.count() > 1);
     for states in canon.states.values() {
         for state in states.values() {
             tally.sometimes(Mark::IsrOfOne, state.isr.len() == 1 && state.replicas.len() > 1);

@@ -4,6 +4,7 @@
 //! shows everything that crosses the border to the checkers.
 
 mod border;
+pub(crate) mod marks;
 mod shared;
 mod text;
 mod witness;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use text::{label, outcome_text};
 use tidelog_core::{
+    buggify::{Buggify, Site},
     epoch::LeaderEpoch,
     ids::{CallId as PeerCall, DirectoryId, JobId, LogId, NodeId, PartitionId, RequestId, TopicPartition},
     input::Input,
@@ -160,6 +162,8 @@ pub struct Host {
     pub start_failure: Option<String>,
     /// How the power switch is to be worked when the disk has died under a job.
     pub cut_is_power_loss: bool,
+    /// Nothing rare is done on purpose any more.
+    is_calm: bool,
     random: Stream,
     seed: u64,
     settings: u64,
@@ -182,6 +186,7 @@ impl Host {
             end: End::None,
             start_failure: None,
             cut_is_power_loss: false,
+            is_calm: false,
             random: Stream::new(seed, Purpose::Core, index as u64),
             seed,
             settings: 0,
@@ -220,6 +225,15 @@ impl Host {
         assert!(!self.is_up(), "nobody uses the disk");
         self.disk.wipe();
         self.wipes += 1;
+    }
+
+    /// From now on it behaves as in production.
+    pub fn calm(&mut self) {
+        self.is_calm = true;
+        if let Some(process) = &mut self.process {
+            process.node.calm();
+            process.worker.buggify.calm();
+        }
     }
 
     /// The next start has other settings.
@@ -272,6 +286,9 @@ impl Host {
             retention_check_interval: config.millis(config.retention_check_ms),
             cleaner_backoff: config.millis(config.cleaner_backoff_ms),
             expiry_check_interval: config.millis(config.retention_check_ms / 2 + 1),
+            buggify: (config.buggify == 1 && !self.is_calm).then(|| {
+                prng::draw(self.seed, Purpose::Buggify as u64, 1 + self.index as u64, self.incarnation.into())
+            }),
             ..NodeConfig::default()
         }
     }
@@ -313,10 +330,11 @@ impl Host {
         let config = self.node_config(env.config, &state.identity);
         let (at, name, clean) = (env.queue.now(), self.index, state.clean);
         env.trace.line(at, || format!("n{name} starts, clean {clean}"));
+        let driver = config.buggify.map(prng::mix);
         let addresses = config.voters.iter().map(|&voter| (voter, endpoints(voter.0 as usize).native)).collect();
         self.process = Some(Process {
             node: Node::new(config, state, self.random.draw()),
-            worker: Worker::new(dir),
+            worker: Worker::new(dir, Buggify::new(driver)),
             working: false,
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
             requests: BTreeMap::new(),
@@ -514,7 +532,10 @@ impl Host {
             && let Some(ended) = process.worker.work(env.tally)
         {
             process.working = true;
-            let cost = self.disk.take_bill().min(PIECE_MAX) + 2_000;
+            // Its bytes and their index are written in one piece; what is slow between them makes the piece long.
+            let slow = if process.worker.buggify.fires(Site::SlowIndexWrite) { LATE } else { 0 };
+            let cost = self.disk.take_bill().min(PIECE_MAX) + 2_000 + slow;
+            env.tally.faults(Fault::Buggified, process.worker.buggify.take_fired());
             env.queue.after(cost, Event::Host(index, incarnation, Happening::Worked(ended)));
         }
         if let Some(tickets) = process.worker.begin_sync() {
@@ -525,7 +546,8 @@ impl Host {
             });
             let results = results.collect();
             self.disk.end_boarding();
-            let cost = self.disk.take_bill().min(PIECE_MAX) + 10_000;
+            let late = if process.worker.buggify.fires(Site::LateSync) { LATE } else { 0 };
+            let cost = self.disk.take_bill().min(PIECE_MAX) + 10_000 + late;
             env.queue.after(cost, Event::Host(index, incarnation, Happening::Landed(flight, results)));
         }
         self.show_calls(env);
@@ -576,6 +598,9 @@ impl Host {
 
 /// The longest that one piece of work takes, in nanoseconds, however slow the disk: it must end after all is healed.
 const PIECE_MAX: u64 = 10_000_000_000;
+
+/// How long a disk dawdles on purpose.
+const LATE: u64 = 300_000_000;
 
 /// The one partition of the metadata log.
 pub fn metadata_partition() -> TopicPartition {

@@ -26,6 +26,7 @@ impl Host {
         state: &LogState,
     ) -> Result<(), Violation> {
         env.tally.sometimes(Mark::TornTailCut, state.recovery.truncated_bytes > 0);
+        env.tally.sometimes(Mark::TailKeptAside, state.recovery.kept_bytes > 0);
         env.tally.sometimes(Mark::IndexRebuilt, state.recovery.rebuilt_indexes > 0);
         let (held, unreadable) = self.read_through(log, state.log_start, state.log_end);
         let ledger = env.oracle.ledgers.get_mut(&(self.index, id)).expect("the caller has looked");

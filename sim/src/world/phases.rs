@@ -6,6 +6,7 @@ use tidelog_core::log::LogError;
 use crate::{
     actor::{MS, Phase},
     check::{self, Bounds, Load, replicas::Copies},
+    host::{Host, marks::lived},
     ledger::{Ending, Held, Open},
     net::{Stage, Way},
     tally::Mark,
@@ -99,6 +100,7 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.net.calm = true;
+        self.hosts.iter_mut().for_each(Host::calm);
         self.net.unblock_all();
         self.freeze();
         for id in self.net.all() {
@@ -155,6 +157,7 @@ impl World {
 
     /// The end: every log against its book, and the clients' history.
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
+        lived(&self.tally, &self.oracle.canon);
         let mut copies = Copies::default();
         if let Some(node) = self.controller().and_then(|node| self.hosts[node].node()) {
             self.oracle.admin.judge(node.image()).map_err(Failure::Broken)?;

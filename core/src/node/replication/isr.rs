@@ -31,7 +31,7 @@ impl Wishes {
 
 impl Node {
     /// Looks whether replicas should join the ISR; with `lag_max`, also whether some should leave it.
-    pub(super) fn consider_isr(&mut self, log: LogId, lag_max: Option<Duration>) {
+    pub(in crate::node) fn consider_isr(&mut self, log: LogId, lag_max: Option<Duration>) {
         let image = &self.image;
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let wishes = partition.wish_isr(self.now.mono, lag_max, |follower| {

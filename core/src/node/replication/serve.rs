@@ -12,6 +12,7 @@ use core::ops::Bound;
 
 use crate::node::{Node, startup::Phase};
 use crate::{
+    buggify::Site,
     epoch::LeaderEpoch,
     ids::{BrokerEpoch, LogId, NodeId, RequestId, TopicPartition},
     limits,
@@ -84,7 +85,9 @@ impl Node {
         for named in &request.partitions {
             self.note_position(node, request.broker_epoch, named);
         }
-        let max_bytes = request.max_bytes.min(limits::REPLICA_FETCH_BYTES_MAX);
+        let most = if self.buggify.fires(Site::TinyReplicaFetch) { 1 } else { limits::REPLICA_FETCH_BYTES_MAX };
+        let max_bytes = request.max_bytes.min(most);
+        let is_first = is_first || self.buggify.fires(Site::EarlyReplicaAnswer);
         let deadline = self.now.mono.after(request.max_wait.min(limits::FETCH_WAIT_MAX));
         self.session(node).parked = Some(Parked { request: id, deadline, max_bytes });
         self.replication.parked.insert(id, node);
