@@ -300,8 +300,8 @@ impl Config {
             broker_session_timeout: self.millis(self.session_ms.max(3 * self.heartbeat_ms)),
             replica_lag_max: self.millis(self.lag_ms),
             call_timeout: self.millis(self.peer_timeout_ms),
-            // A follower whose fetch waits must be heard of before its leader takes it for gone.
-            replica_fetch_wait: self.millis((self.quorum_fetch_ms / 4).min(500)),
+            // A follower whose fetch waits must be heard of before its leader takes it for one that lags.
+            replica_fetch_wait: self.millis((self.lag_ms / 4).min(500)),
             ..ClusterWaits::default()
         }
     }

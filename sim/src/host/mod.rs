@@ -142,6 +142,8 @@ struct Look {
 pub struct Host {
     /// Its place in the world.
     pub index: usize,
+    /// Where other nodes reach it.
+    pub native: String,
     /// Its disk.
     pub disk: SimDisk,
     /// Its clocks.
@@ -176,6 +178,7 @@ impl Host {
     pub fn new(seed: u64, index: usize, disk: SimDisk, clock: Clock) -> Self {
         Self {
             index,
+            native: endpoints(index).native,
             disk,
             clock,
             incarnation: 0,

@@ -171,7 +171,9 @@ impl World {
                     // The log has moved its start, and the core has not heard of it yet.
                     let moves = |open: &Open| matches!(open, Open::Retain { .. } | Open::Raise { .. });
                     let moved = matches!(error, LogError::OutOfRange { .. }) && ledger.open.values().any(moves);
-                    if !ledger.rotten && !moved {
+                    // The weather outside the core is as it was.
+                    let outside = self.frozen[host.index].is_some();
+                    if !ledger.rotten && !moved && !outside {
                         let why = format!("{id} cannot be read at the end: {error}");
                         return Err(Failure::Stuck(why));
                     }

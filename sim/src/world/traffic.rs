@@ -67,7 +67,7 @@ impl World {
     pub(super) fn call_peer(&mut self, node: usize, outgoing: Outgoing) -> Result<(), Failure> {
         let Outgoing { call, to, address, request, timeout } = outgoing;
         let incarnation = self.hosts[node].incarnation;
-        let there = address.and_then(|address| self.hosts.iter().position(|host| host.endpoints().native == address));
+        let there = address.and_then(|address| self.hosts.iter().position(|host| host.native == address));
         let Some(there) = there else {
             let ended = Happening::CallEnded(call, Err(CallError::Refused));
             self.queue.after(0, Event::Host(node, incarnation, ended));
