@@ -3,7 +3,7 @@
 Absolute numbers belong to the machine; the ratios are what counts, and those only within one run. Every load runs
 three times, the parties taking turns, and the median is shown. Needs what `make test` installs and Debian's
 librdkafka-dev; KAFKA_PEER (see brokers.py) adds Kafka. BENCH_MB sets the size of one run, BENCH_ONLY picks sections
-by name, BENCH_DIR the disk. All takes about a quarter of an hour and 12 GB of disk. RESULTS.md says where the time goes.
+by name, BENCH_DIR the disk. All takes about half an hour and 20 GB of disk. RESULTS.md says where the time goes.
 """
 
 import json

@@ -24,9 +24,10 @@ def build_rdkafka():
     return program
 
 
-def create_topic(broker, name, partitions=1):
+def create_topic(broker, name, partitions=1, replicas=1):
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 2})
-    admin.create_topics([NewTopic(name, partitions, 1)], request_timeout=120)[name].result(120)
+    settings = {"min.insync.replicas": str(min(2, replicas))}
+    admin.create_topics([NewTopic(name, partitions, replicas, config=settings)], request_timeout=120)[name].result(120)
 
 
 def measured(broker, megabytes, run):

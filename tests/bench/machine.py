@@ -29,6 +29,9 @@ class Process:
     def __init__(self, pid):
         self.pid = pid
 
+    def is_running(self):
+        return Path(f"/proc/{self.pid}").exists()
+
     def cpu_seconds(self):
         """User and system time so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -37,6 +40,19 @@ class Process:
     def memory_mb(self):
         """Resident memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+class Processes:
+    """The processes of a cluster: what all of them use together, and how much the largest holds."""
+
+    def __init__(self, processes):
+        self.all = list(processes)
+
+    def cpu_seconds(self):
+        return sum(process.cpu_seconds() for process in self.all)
+
+    def memory_mb(self):
+        return max(process.memory_mb() for process in self.all)
 
 
 def listener(port):

@@ -3,13 +3,11 @@
 import os
 import time
 
-from bench import brokers, loads
+from bench import brokers, cluster, loads
+from bench.size import MEGABYTES, RECORDS, REPEATS
 from harness import raw
 from harness.clients import native
 
-MEGABYTES = float(os.environ.get("BENCH_MB", "1000"))
-REPEATS = 3
-RECORDS = int(MEGABYTES * 1e6 / loads.RECORD_BYTES)
 # The directories of the start section: 5 GB in steps of one, unless BENCH_MB says otherwise.
 STEPS = 5
 STEP = f"{MEGABYTES / 1000:g} GB"
@@ -164,7 +162,7 @@ def start(report, folder):
         report.row(f"{step} x {STEP}, one partition, SIGKILL", repeats)
 
 
-ALL = [produce, consume, latency, small_records, memory, start]
+ALL = [produce, consume, latency, small_records, memory, start, *cluster.ALL]
 
 
 def parties(folder):

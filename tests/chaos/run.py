@@ -135,8 +135,8 @@ def main():
         with open(last, "w") as out:
             out.writelines(line + "\n" for line in readers.read_through(cluster.kafka, TOPIC, range(PARTITIONS)))
         if failovers:
-            times[1] = failover.measure(cluster, striker, 1, failovers, say)
-            times[many] = failover.measure(cluster, striker, many, failovers, say)
+            times[1] = failover.measure(cluster, 1, failovers, say)
+            times[many] = failover.measure(cluster, many, failovers, say)
     except AssertionError as error:
         problems.append(str(error))
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -112,3 +113,24 @@ class Cluster:
 
     def log_text(self):
         return "\n".join(f"--- node {node}\n{server.log_text()[-4000:]}" for node, server in self.nodes.items() if server.process)
+
+
+def is_whole(cluster):
+    """Is every node in service, every replica in sync, and every voter known to follow?"""
+    status = cluster.cli("cluster", "status", within=20)
+    in_service = [node["node"] for node in status["nodes"] if not node["fenced"]]
+    followed = all(voter["lag"] is not None for voter in status["quorum"]["voters"])
+    return not status["under_replicated"] and in_service == sorted(cluster.nodes) and followed
+
+
+def wait_until_whole(cluster, within=90):
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            if is_whole(cluster):
+                return
+        except (AssertionError, subprocess.TimeoutExpired):
+            # It may be without a leader for a while.
+            pass
+        assert time.monotonic() < deadline, f"not whole within {within} s\n{cluster.log_text()}"
+        time.sleep(0.1)
