@@ -15,6 +15,7 @@ pub struct Error {
     message: String,
     retriable: bool,
     may_have_applied: bool,
+    code: Option<ErrorCode>,
 }
 
 /// The kinds of failure that a program may want to tell apart.
@@ -57,11 +58,11 @@ impl Error {
         self.may_have_applied
     }
 
-    /// The code behind a refusal.
+    /// The code behind a refusal, or the last that stood in the way of what was not done in time.
     pub fn code(&self) -> Option<ErrorCode> {
         match self.kind {
             ErrorKind::Refused(code) => Some(code),
-            _ => None,
+            _ => self.code,
         }
     }
 
@@ -72,7 +73,7 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>, retriable: bool) -> Self {
-        Self { kind, message: message.into(), retriable, may_have_applied: false }
+        Self { kind, message: message.into(), retriable, may_have_applied: false, code: None }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -104,17 +105,18 @@ impl std::error::Error for Error {}
 
 impl From<ProduceError> for Error {
     fn from(error: ProduceError) -> Self {
-        let kind = match error.kind {
-            ProduceErrorKind::Rejected(code) => ErrorKind::Refused(code),
-            ProduceErrorKind::DeliveryTimeout(_) => ErrorKind::TimedOut,
-            ProduceErrorKind::Unresolved => ErrorKind::Unresolved,
-            _ => ErrorKind::Closed,
+        let (kind, code) = match error.kind {
+            ProduceErrorKind::Rejected(code) => (ErrorKind::Refused(code), Some(code)),
+            ProduceErrorKind::DeliveryTimeout(code) => (ErrorKind::TimedOut, code),
+            ProduceErrorKind::Unresolved => (ErrorKind::Unresolved, None),
+            _ => (ErrorKind::Closed, None),
         };
         Self {
             kind,
             message: error.to_string(),
             retriable: error.is_retriable(),
             may_have_applied: error.may_have_applied(),
+            code,
         }
     }
 }
@@ -153,6 +155,7 @@ impl From<AdminError> for Error {
         };
         Self {
             kind,
+            code: None,
             message: error.to_string(),
             retriable: error.is_retriable(),
             may_have_applied: error.may_have_applied(),

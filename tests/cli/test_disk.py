@@ -34,7 +34,7 @@ def test_a_full_disk_refuses_writes_until_there_is_space(small_disk):
         answer = run("produce", "kept", "--bootstrap", server.native, "--timeout", "3s", input=lines(16 << 20))
         assert answer.returncode in (FAILED, TIMED_OUT), answer.stderr
         error, hint = answer.stderr.decode().splitlines()[-2:]
-        assert error.startswith("error: ") and "KAFKA_STORAGE_ERROR" in error and hint.startswith("hint: "), answer.stderr
+        assert error.startswith("error: ") and "KAFKA_STORAGE_ERROR" in error and hint.startswith("hint: the node's disk"), answer.stderr
         # What was there can be read, and the server says what is wrong.
         assert len(librdkafka.consume(server.kafka, "kept", 40)) == 40
         assert "tidelog_disk_full 1" in server.metrics()

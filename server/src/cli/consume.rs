@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tidelog_client::{ConsumedBatch, Consumer, ConsumerConfig, StartAt};
+use tidelog_client::{ConsumedBatch, Consumer, ConsumerConfig, ErrorKind, StartAt};
 use tidelog_core::{
     epoch::LeaderEpoch,
     ids::{PartitionId, TopicName},
@@ -232,6 +232,11 @@ impl Reading<'_> {
             match next {
                 None => self.drop_passed(consumer),
                 Some(Ok(batch)) => self.show(&batch, consumer, stdout)?,
+                // What was shown past the cut is not in the log any more: whoever reads must know.
+                Some(Err(error)) if error.kind() == ErrorKind::Truncated => {
+                    stdout.flush()?;
+                    eprintln!("warning: {error}");
+                }
                 Some(Err(error)) if error.is_retriable() => {}
                 Some(Err(error)) => {
                     stdout.flush()?;

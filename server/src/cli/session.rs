@@ -136,6 +136,9 @@ pub(super) fn failed(what: &str, error: &Error) -> CliError {
     match error.kind() {
         ErrorKind::Unreachable => CliError::new(Exit::Connect, message)
             .hint("--bootstrap names the native listener of a running node; `tidelog serve` starts one"),
+        ErrorKind::TimedOut if error.code() == Some(ErrorCode::KafkaStorageError) => {
+            CliError::new(Exit::TimedOut, message).hint("the node's disk is full or failing: its log says which")
+        }
         ErrorKind::TimedOut => CliError::new(Exit::TimedOut, message).hint("--timeout allows more time"),
         ErrorKind::Refused(code) => CliError::refused(if what.is_empty() { "the request" } else { what }, code, None),
         ErrorKind::OutOfRange => CliError::refused(what, ErrorCode::OffsetOutOfRange, None),
