@@ -22,6 +22,7 @@ use crate::{
     junit, process,
     report::{self, Style},
     run::{self, Outcome, Verdict, Watch},
+    scale,
     shrink::{self, Budget},
     sweep::{self, Sweep},
 };
@@ -65,6 +66,7 @@ fn dispatch(args: &[String]) -> Result<u8, String> {
         "shrink" => run_shrink(&args),
         "meta" => run_meta(&args),
         "mutants" => run_mutants(&args),
+        "scale" => run_scale(&args),
         "knobs" => {
             let drawn = Config::default();
             for ((name, what), (_, value)) in Config::describe().into_iter().zip(drawn.entries()) {
@@ -292,6 +294,26 @@ fn judge_history(args: &[String]) -> Result<u8, String> {
         if json { Style::Json } else { Style::Text },
     ));
     Ok(if verdict.is_ok() { 0 } else { 10 })
+}
+
+fn run_scale(args: &Args) -> Result<u8, String> {
+    let scale = scale::Scale {
+        brokers: args.brokers.unwrap_or(100).clamp(3, 1_000) as i32,
+        partitions: args.partitions.unwrap_or(10_000).clamp(1, 1_000_000) as i32,
+        seed: args.seeds.map_or(1, |(seed, _)| seed),
+    };
+    let progress =
+        |phase: &scale::Phase| eprintln_line(&format!("{}: {:.1} s", phase.name, phase.wall_ns as f64 / 1e9));
+    match scale::run(scale, &progress) {
+        Ok(phases) => {
+            println_line(scale::table(scale, &phases).trim_end());
+            Ok(0)
+        }
+        Err(stuck) => {
+            println_line(&stuck.to_string());
+            Ok(11)
+        }
+    }
 }
 
 #[cfg(not(feature = "mutants"))]

@@ -36,6 +36,7 @@ pub mod process;
 pub mod sweep;
 pub mod report;
 pub mod junit;
+pub mod scale;
 pub mod cli;
 #[cfg(feature = "mutants")]
 pub mod mutants;

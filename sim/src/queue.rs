@@ -81,6 +81,17 @@ impl<E> Queue<E> {
         event
     }
 
+    /// When the next event is.
+    pub fn next_at(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+
+    /// Lets time pass in which nothing happens.
+    pub fn pass_to(&mut self, at: u64) {
+        assert!(self.next_at().is_none_or(|next| next >= at), "something happens before");
+        self.now = self.now.max(at);
+    }
+
     /// How many events are to come.
     pub fn len(&self) -> usize {
         self.heap.len()

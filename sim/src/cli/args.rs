@@ -27,6 +27,8 @@ pub(super) struct Args {
     pub(super) report_dir: Option<String>,
     pub(super) out: Option<String>,
     pub(super) file: Option<String>,
+    pub(super) brokers: Option<u64>,
+    pub(super) partitions: Option<u64>,
 }
 
 impl Args {
@@ -102,6 +104,8 @@ pub(super) fn parse(args: &[String]) -> Result<Args, String> {
             "--junit" => parsed.junit = Some(value()?.clone()),
             "--report-dir" => parsed.report_dir = Some(value()?.clone()),
             "--out" => parsed.out = Some(value()?.clone()),
+            "--brokers" => parsed.brokers = Some(number(value()?)?),
+            "--partitions" => parsed.partitions = Some(number(value()?)?),
             "--json" => parsed.json = true,
             "--disk" => parsed.disk = true,
             "--trace" => parsed.trace = true,

@@ -15,6 +15,7 @@ Verbs:
   meta     --seed N | --seeds   Run seeds twice, here and in another process, and compare
   mutants  --seeds A..B         Plant known bugs one by one: do the checkers see them? (builds with --features mutants)
   history  FILE.. [--json]      Judge what real clients did, as JSON lines, with the checker that judges simulated ones
+  scale                         Many brokers and partitions, no faults but a kill: what does it cost?
   knobs                         List the knobs with their quiet defaults
 
 Flags of every run:
@@ -44,6 +45,9 @@ Of mutants:
   --only ID             This one; may be repeated
   --budget TIME         No new seed is begun for a bug that has taken so long
   --trace               Run one bug on the first seed, and print every state transition
+Of scale:
+  --brokers N           100
+  --partitions N        10000, of three replicas each
 
 Examples:
   tidelog sim sweep --profile smoke --seeds 0..100
