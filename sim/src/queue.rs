@@ -83,7 +83,7 @@ impl<E> Queue<E> {
 
     /// When the next event is.
     pub fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at)
+        self.heap.peek().map(|entry| entry.0.at)
     }
 
     /// Lets time pass in which nothing happens.
