@@ -75,7 +75,7 @@ struct Asked {
 }
 
 enum Event {
-    Disk { node: NodeId, life: u64, log: LogId, job: JobId, order: Job },
+    Disk { node: NodeId, life: u64, log: LogId, job: JobId, order: Box<Job> },
     Ended { node: NodeId, life: u64, log: LogId, job: JobId, outcome: Box<Result<JobOutcome, LogError>> },
     Arrival { from: NodeId, life: u64, call: CallId, to: NodeId, request: Box<PeerRequest> },
     Answer { to: NodeId, life: u64, call: CallId, outcome: Box<Result<PeerResponse, CallError>> },
@@ -216,7 +216,7 @@ impl Cluster {
         match event {
             Event::Disk { node, life, log, job, order } => {
                 let Some(process) = self.process(node, life) else { return };
-                let (is_synced, outcome) = execute(&mut process.dir, log, order);
+                let (is_synced, outcome) = execute(&mut process.dir, log, *order);
                 let now = self.queue.now();
                 let process = self.process(node, life).expect("it ran just now");
                 let known = process.outcomes.remove(&log).unwrap_or(0).max(if is_synced { now + SYNC_NS } else { now });
@@ -302,7 +302,7 @@ impl Cluster {
                 let Some(process) = self.process(node, life) else { return };
                 process.disk_free = process.disk_free.max(now) + JOB_NS;
                 let at = process.disk_free;
-                self.queue.at(at, Event::Disk { node, life, log, job, order });
+                self.queue.at(at, Event::Disk { node, life, log, job, order: Box::new(order) });
             }
             Effect::Call { call, to, request, .. } => {
                 self.calls.insert((node, call), to);
