@@ -76,6 +76,8 @@ pub struct PartitionState {
 pub struct Canon {
     /// Every batch that anybody ever ordered, by log, first offset and epoch.
     pub written: BTreeMap<(TopicPartition, Offset, LeaderEpoch), Print>,
+    /// What stood before each of them where it was ordered first.
+    pub before: BTreeMap<(TopicPartition, Offset, LeaderEpoch), Print>,
     /// Who has each of them in its log, or on its way there.
     pub holders: BTreeMap<(TopicPartition, Offset, LeaderEpoch), BTreeSet<usize>>,
     /// Who wrote first in an epoch of a log.

@@ -10,7 +10,7 @@ use tidelog_core::{ids::TopicPartition, offset::Offset};
 use super::{Violation, violation};
 
 /// How long it may last: the topic's demands may have changed, which is looked at with the next write.
-const PATIENCE: u64 = 2_000_000_000;
+const PATIENCE: u64 = 200_000_000;
 
 /// Since when, and at which offset, watermarks stand still. Times are nanoseconds.
 #[derive(Clone, Debug, Default)]
@@ -56,9 +56,7 @@ mod tests {
         let id = partition(TopicId([7; 16]), 0);
         let mut stuck = Stuck::default();
         let mut look = |at: u64, alone, mark| {
-            stuck
-                .look(id, (at * 1_000_000_000, 0), alone, Offset(mark), Offset(9))
-                .map_err(|violation| violation.anomaly)
+            stuck.look(id, (at * 100_000_000, 0), alone, Offset(mark), Offset(9)).map_err(|violation| violation.anomaly)
         };
         assert_eq!(look(1, true, 4), Ok(()));
         assert_eq!(look(3, true, 4), Ok(()));

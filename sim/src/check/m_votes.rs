@@ -26,6 +26,17 @@ pub fn saved(canon: &mut Canon, node: NodeId, directory: DirectoryId, vote: Vote
     Ok(())
 }
 
+/// A node is in this epoch, be it that it has just started: what its disk says of epochs it must know.
+pub fn remembers(canon: &Canon, node: NodeId, directory: DirectoryId, epoch: LeaderEpoch) -> Result<(), Violation> {
+    match canon.epochs.get(&directory) {
+        Some(durable) if epoch < *durable => {
+            let why = format!("node {node} is in epoch {epoch}, and its disk knows of {durable}");
+            Err(violation("M2", "epoch-went-back", node, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A vote is given.
 pub fn given(
     canon: &Canon,
@@ -75,6 +86,9 @@ mod tests {
         assert_eq!(save(vote(3, 2)), Some("voted-twice"));
         assert_eq!(save(vote(2, 1)), Some("epoch-went-back"));
         assert_eq!(save(Vote { epoch: LeaderEpoch(4), voted_for: None }), None);
+        assert!(remembers(&canon, NodeId(0), HERE, LeaderEpoch(4)).is_ok());
+        assert!(remembers(&canon, NodeId(0), HERE, LeaderEpoch(3)).is_err());
+        assert!(remembers(&canon, NodeId(0), THERE, LeaderEpoch(3)).is_ok());
     }
 
     #[test]

@@ -52,6 +52,26 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
     if is_first { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
 }
 
+/// A node orders this batch behind that one: so has everybody who has it, and by that all before are the same as well.
+pub fn follows(
+    canon: &mut Canon,
+    node: NodeId,
+    id: TopicPartition,
+    header: &BatchHeader,
+    before: Option<Print>,
+) -> Result<(), Violation> {
+    let Some(before) = before.filter(|before| before.next == header.base_offset) else { return Ok(()) };
+    let known = *canon.before.entry((id, header.base_offset, header.leader_epoch)).or_insert(before);
+    if known != before {
+        let why = format!(
+            "node {node} writes a batch of epoch {} behind {before:?}, another behind {known:?}",
+            header.leader_epoch
+        );
+        return Err(violation(code(id, "M3", "R2"), "another-past", format!("{id}@{}", header.base_offset), why));
+    }
+    Ok(())
+}
+
 /// A node begins to lead, perhaps late: what a newer epoch has committed meanwhile it cannot know, and it commits nothing.
 pub fn leads(canon: &Canon, node: NodeId, ledger: &Ledger, epoch: LeaderEpoch) -> Result<(), Violation> {
     let (has, committed) = (canon.agreement(ledger), canon.end_before(ledger.id, epoch));
@@ -201,6 +221,22 @@ mod tests {
         assert_eq!(anomaly(elsewhere), Some("diverged"), "only the leader writes anew");
         assert_eq!(anomaly(appended(&mut canon, leader, &ledger, other.header())), None, "nobody has it");
         assert_eq!(anomaly(appended(&mut canon, follower, &ledger, first.header())), Some("diverged"), "it came late");
+    }
+
+    #[test]
+    fn who_has_a_batch_has_the_one_before() {
+        let mut canon = Canon::default();
+        let [first, second, _] = three();
+        let other = batch(0, None, &[(1, Some(9))]);
+        let id = book(&[]).id;
+        let mut follow = |node, before: Option<&Batch>| {
+            let before = before.map(|batch| Print::of(batch.header()));
+            anomaly(follows(&mut canon, NodeId(node), id, second.header(), before))
+        };
+        assert_eq!(follow(0, Some(&first)), None);
+        assert_eq!(follow(1, Some(&first)), None);
+        assert_eq!(follow(2, None), None, "what was before is gone");
+        assert_eq!(follow(2, Some(&other)), Some("another-past"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tidelog_core::{
 
 use super::{Env, Host, Look, metadata_partition};
 use crate::{
-    canon::PartitionState,
+    canon::{PartitionState, Print},
     check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
     digest,
     ledger::Ledger,
@@ -44,8 +44,11 @@ impl Host {
                 }
                 match order {
                     Job::Append { batches, .. } => {
+                        let last = ledger.held.values().next_back();
+                        let mut before = last.map(|held| Print::of(&held.header));
                         for batch in batches {
                             let header = batch.header();
+                            shared_log::follows(canon, me, id, header, before.replace(Print::of(header)))?;
                             let takes_office = !canon.writers.contains_key(&(id, header.leader_epoch));
                             shared_log::appended(canon, me, ledger, header)?;
                             if takes_office && *log == LogId::METADATA {
@@ -130,6 +133,7 @@ impl Host {
         let me = NodeId(self.index as i32);
         let Oracle { ledgers, canon, admin, .. } = &mut *env.oracle;
         if let Some(quorum) = process.node.quorum() {
+            m_votes::remembers(canon, me, env.directories[self.index], quorum.epoch())?;
             let view = m10::View {
                 me,
                 leads: quorum.is_leader().then(|| quorum.epoch()),

@@ -79,27 +79,30 @@ planted! {
         nodes = 5, replication = 5, min_isr = 1
     }
     X04 "no truncation where the leader is the same node as before" ["R2" "R10" "R12"] (CLUSTER HASTY) {
-        min_isr = 1, session_ms = 9_000, power_loss = 1, split = 1, split_flapping = 1, sync_us = 20_000
+        replication = 2, min_isr = 1, lag_ms = 500, power_loss = 1, kill = 0, split = 1, split_flapping = 1, sync_us = 20_000,
+        operations = 900, producers = 3, strike_ms = 800, jitter_us = 20_000
     }
     X05 "a new leader notes its epoch only with its first append" ["R9" "R2"] (CLUSTER HASTY UNREST) {}
     X06 "requests are not fenced by the leader epoch" ["R1" "R4" "R3" "H2"] (CLUSTER HASTY UNREST LATE) { min_isr = 1, askers = 2 }
     X07 "an answer is believed though the epoch has changed since" ["R10" "R2" "R4" "L2"] (CLUSTER HASTY UNREST LATE) {}
     X08 "a follower raises its high watermark before it looks for divergence" ["R4" "R2" "H1"] (CLUSTER HASTY UNREST) { min_isr = 1 }
     X09 "what a diverging follower has counts" ["R4" "R3" "R6"] (CLUSTER HASTY UNREST) { min_isr = 1 }
-    X10 "an empty answer makes a follower forget its last epoch" ["R2" "R12"] (CLUSTER HASTY UNREST) {}
+    X10 "an empty answer makes a follower forget its last epoch" ["R2" "R12"] (CLUSTER HASTY UNREST LATE) { min_isr = 1, sync_us = 10_000 }
     X11 "a read of a segment that was rolled takes no notice of its bound" ["R5" "H2"] (CLUSTER HASTY UNREST) {
         segment_bytes = 1_024, all_at_once = 1
     }
     X12 "the high watermark is not in the checkpoint, and a follower cuts there" ["R3" "R10"] (CLUSTER HASTY UNREST) { power_loss = 1, all_at_once = 1 }
     X13 "an ISR is granted whatever registrations its members were seen under" ["R6" "R7" "R3"] (CLUSTER HASTY UNREST LATE) {}
-    X14 "what a follower had in one run counts under its next registration" ["R6"] (CLUSTER HASTY UNREST WIPES) {}
+    X14 "what a follower had in one run counts under its next registration" ["R6"] (CLUSTER HASTY WIPES) {
+        kill = 0, power_loss = 0, cut_jobs = 0, stop = 0, pause = 0, split = 0, strike_ms = 800, operations = 200, partitions = 3
+    }
     X15 "a fenced broker may join an ISR" ["R6" "L1"] (CLUSTER HASTY UNREST) { stop = 1 }
     X16 "a replica that may have lost its tail keeps its right to lead" ["R7" "R3"] (CLUSTER HASTY) {
         replicated_durability = 1, power_loss = 1, split = 1, min_isr = 1
     }
     X17 "an ISR that is only wished for decides the high watermark" ["R4" "R3"] (CLUSTER HASTY UNREST LATE) { min_isr = 1 }
     X18 "the high watermark is not looked at when the ISR shrinks" ["L1"] (CLUSTER HASTY) {
-        whole_core = 0, in_flight = 1, producers = 1, machines = 0, partitions = 1, stable_topics = 1, min_isr = 1, split = 1
+        replication = 2, min_isr = 1, in_flight = 1, kill = 1, split = 1, split_leader = 1, pause = 1
     }
     X20 "the log of a deleted topic is taken for a new one's of the same name" ["R13"] (CLUSTER HASTY) {
         churned_topics = 1, kill = 1, split = 1, admins = 1
@@ -115,7 +118,7 @@ planted! {
     X29 "a follower takes the leader's high watermark over though it diverges" ["M5" "M3"] (CLUSTER HASTY UNREST) {}
     X30 "what a follower has counts though it diverges" ["M6"] (CLUSTER HASTY UNREST) {}
     X31 "a decision is confirmed though the lead was lost before its commit" ["M12" "R8" "H1"] (CLUSTER HASTY UNREST) {
-        admins = 1, churned_topics = 1
+        admins = 1, churned_topics = 1, operations = 900, producers = 1, consumers = 1, machines = 0, strike_ms = 800
     }
     X32 "the metadata log is cut below its high watermark" ["M7"] (CLUSTER HASTY UNREST) {}
     X33 "a leader that hears of nobody does not resign" ["M10" "H2"] (CLUSTER HASTY UNREST) {}
@@ -132,8 +135,8 @@ planted! {
     X48 "a log with a damaged snapshot is taken for an orphan" ["R3" "R11" "M8"] (CLUSTER HASTY) {
         power_loss = 1, sync_us = 20_000, segment_bytes = 1_024
     }
-    X49 "a vote file of another version is passed over" ["M2"] (CLUSTER HASTY UNREST) {}
-    X50 "a vote counts though it comes with a newer epoch" ["M1" "L1"] (CLUSTER HASTY UNREST) {}
+    X49 "a vote file of another version is passed over" ["M2"] (CLUSTER HASTY UNREST) { cut_jobs = 1, all_at_once = 1 }
+    X50 "a vote counts though it comes with a newer epoch" ["M1" "L1"] (CLUSTER HASTY UNREST LATE) { nodes = 5, all_at_once = 1, strike_ms = 800 }
     X81 "a failed fsync is retried and trusted" ["R11" "H1"] () {
         sync_errors_ppm = 100_000, power_loss = 1, final_crash = 1, strike_ms = 1_500, replicated_durability = 0
     }
