@@ -84,7 +84,7 @@ planted! {
     }
     X05 "a new leader notes its epoch only with its first append" ["R9" "R2"] (CLUSTER HASTY UNREST) {}
     X06 "requests are not fenced by the leader epoch" ["R1" "R4" "R3" "H2"] (CLUSTER HASTY UNREST LATE) { min_isr = 1, askers = 2 }
-    X07 "an answer is believed though the epoch has changed since" ["R10" "R2" "R4" "L2"] (CLUSTER HASTY UNREST LATE) {}
+    X07 "an answer is believed though the epoch has changed since" ["R10" "R2" "R4" "L2"] (CLUSTER HASTY UNREST LATE) { min_isr = 1, stable_topics = 2, partitions = 3 }
     X08 "a follower raises its high watermark before it looks for divergence" ["R4" "R2" "H1"] (CLUSTER HASTY UNREST) { min_isr = 1 }
     X09 "what a diverging follower has counts" ["R4" "R3" "R6"] (CLUSTER HASTY UNREST) { min_isr = 1 }
     X10 "an empty answer makes a follower forget its last epoch" ["R2" "R12"] (CLUSTER HASTY UNREST LATE) { min_isr = 1, sync_us = 10_000 }
