@@ -85,6 +85,10 @@ pub const APPEND_BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
 pub const METADATA_FETCH_BYTES_MAX: usize = 8 << 20;
 /// The newest batches of the metadata log that stay in memory for followers. What is not on the disk yet stays in any case.
 pub const METADATA_TAIL_BYTES_MAX: usize = 1 << 20;
+/// What is read, written or fetched of a snapshot of the metadata at a time.
+pub const SNAPSHOT_PIECE_BYTES_MAX: usize = 1 << 20;
+/// The records of a batch in a snapshot, but for its last one.
+pub const SNAPSHOT_BATCH_BYTES_MAX: usize = 256 << 10;
 /// Nodes that pull the metadata log without a vote and whose progress is remembered.
 pub const QUORUM_OBSERVERS_MAX: usize = 10_000;
 
@@ -114,3 +118,4 @@ const _: () = assert!(FETCH_BYTES_MAX < FRAME_BYTES_MAX, "a whole fetch response
 const _: () = assert!(REPLICA_FETCH_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX, "so does one to a follower");
 const _: () = assert!(FIRST_FRAME_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FETCH_SESSION_PARTITIONS_MAX >= REQUEST_ITEMS_MAX, "any one fetch fits a session");
+const _: () = assert!(SNAPSHOT_PIECE_BYTES_MAX < FRAME_BYTES_MAX, "and a piece of a snapshot");

@@ -23,7 +23,7 @@ use tidelog_core::{
     ids::NodeId,
     log::{Disk, LogConfig, LogDir, LogError, SyncTicket},
     message::Endpoints,
-    node::{Node, NodeConfig},
+    node::{MetadataLogConfig, Node, NodeConfig},
     time,
 };
 use tokio::sync::{oneshot, watch};
@@ -294,6 +294,10 @@ fn node_config(
         auto_create_topics: settings.auto_create_topics,
         partitions_default: settings.partitions,
         replication_default: settings.replicas,
+        metadata_log: MetadataLogConfig {
+            snapshot_bytes: settings.metadata_snapshot_bytes,
+            ..MetadataLogConfig::default()
+        },
         log_defaults: LogConfig {
             retention: settings.retention.map(span),
             retention_bytes: settings.retention_bytes,

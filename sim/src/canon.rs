@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::{
     epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{DirectoryId, NodeId, TopicPartition},
+    ids::{DirectoryId, JobId, NodeId, TopicPartition},
+    message::SnapshotId,
     offset::Offset,
     record::BatchHeader,
 };
@@ -71,6 +72,17 @@ pub struct PartitionState {
     pub unclean: bool,
 }
 
+/// The snapshots of one data directory.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    /// Bytes of those that are being written.
+    pub writing: BTreeMap<SnapshotId, Vec<u8>>,
+    /// Jobs that finish one.
+    pub finishing: BTreeMap<JobId, SnapshotId>,
+    /// Those that are durable.
+    pub kept: BTreeSet<SnapshotId>,
+}
+
 /// The history that all nodes share.
 #[derive(Clone, Debug, Default)]
 pub struct Canon {
@@ -96,6 +108,8 @@ pub struct Canon {
     pub spared: BTreeSet<TopicPartition>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
+    /// The snapshots of the metadata in each data directory.
+    pub shelves: BTreeMap<DirectoryId, Shelf>,
     /// How far each node's present process has folded the metadata.
     pub applied: BTreeMap<usize, Offset>,
 }

@@ -3,7 +3,12 @@
 //! Every knob is drawn from the seed on its own stream, so that overriding one leaves the others as they were. Most
 //! seeds leave most faults out: a run in which everything fails at once tests little but failing.
 
-use tidelog_core::{log::LogConfig, node::ClusterWaits, record::TimestampType, time::Duration};
+use tidelog_core::{
+    log::LogConfig,
+    node::{ClusterWaits, MetadataLogConfig},
+    record::TimestampType,
+    time::Duration,
+};
 
 use crate::rng::{Purpose, Stream};
 
@@ -262,6 +267,15 @@ knobs! {
     wipe_voters = 0, |_r| 0;
     /// Are rare but legal things done on purpose? The profiles of a sweep say so for half of their seeds.
     buggify = 0, |_r| 0;
+
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    snapshot_bytes = 20 << 20, |r| r.log_between(200, 200_000);
+    /// `metadata.log.max.snapshot.interval.ms`
+    snapshot_interval_ms = 3_600_000, |r| if r.chance(300_000) { r.log_between(500, 20_000) } else { 3_600_000 };
+    /// How much of a snapshot is fetched at a time.
+    snapshot_piece_bytes = 1 << 20, |r| r.log_between(64, 1 << 20);
+    /// Bytes of a segment of the metadata log.
+    metadata_segment_bytes = 32 << 20, |r| r.log_between(256, 1 << 20);
 }
 
 impl Config {
@@ -286,6 +300,16 @@ impl Config {
                 TimestampType::CreateTime
             },
             ..LogConfig::default()
+        }
+    }
+
+    /// How the metadata log is kept.
+    pub fn metadata_log(&self) -> MetadataLogConfig {
+        MetadataLogConfig {
+            segment_bytes: self.metadata_segment_bytes,
+            snapshot_bytes: self.snapshot_bytes,
+            snapshot_interval: self.millis(self.snapshot_interval_ms),
+            snapshot_piece_bytes: self.snapshot_piece_bytes as usize,
         }
     }
 

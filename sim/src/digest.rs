@@ -52,6 +52,12 @@ fn job_word(order: &Job) -> u64 {
         Job::Retain { high_watermark, wall } => fold(&[3, high_watermark.0 as u64, wall.0 as u64]),
         Job::Clean { bound, wall } => fold(&[4, bound.0 as u64, wall.0 as u64]),
         Job::FindTimestamp { at, from, bound } => fold(&[5, at.0 as u64, from.0 as u64, bound.0 as u64]),
+        Job::WriteSnapshot { id, position, piece, is_last } => {
+            fold(&[7, id.end.0 as u64, *position, piece.len() as u64, u64::from(*is_last)])
+        }
+        Job::ReadSnapshot { id, position, max_bytes } => fold(&[8, id.end.0 as u64, *position, *max_bytes as u64]),
+        Job::RemoveSnapshot(id) => fold(&[9, id.end.0 as u64]),
+        Job::StartOver { at } => fold(&[10, at.0 as u64]),
         _ => 6,
     }
 }
@@ -63,6 +69,7 @@ fn outcome_word(outcome: &Result<JobOutcome, LogError>) -> u64 {
         Ok(JobOutcome::Trimmed { log_start, end, size }) => fold(&[3, log_start.0 as u64, end.0 as u64, *size]),
         Ok(JobOutcome::Truncated { log_start, end, size, .. }) => fold(&[9, log_start.0 as u64, end.0 as u64, *size]),
         Ok(JobOutcome::Found { record }) => fold(&[4, record.map_or(u64::MAX, |(offset, ..)| offset.0 as u64)]),
+        Ok(JobOutcome::SnapshotPiece { bytes, size }) => fold(&[10, bytes.len() as u64, size.unwrap_or(u64::MAX)]),
         Ok(_) => 5,
         Err(LogError::DiskFull) => 6,
         Err(LogError::Offline(_)) => 7,

@@ -132,6 +132,11 @@ pub enum Open {
         /// Log end offset after it.
         end: Offset,
     },
+    /// A snapshot takes the log's place.
+    StartOver {
+        /// Where the log goes on.
+        at: Offset,
+    },
     /// An opening.
     Open,
     /// Anything else.
@@ -240,6 +245,12 @@ impl Ledger {
                 }
                 Open::Raise { to: *to }
             }
+            Job::StartOver { at } => {
+                self.cut(Offset::ZERO);
+                self.raised_to = self.raised_to.max(*at);
+                (self.log_start, self.end) = (*at, *at);
+                Open::StartOver { at: *at }
+            }
             Job::Clean { bound, wall } => {
                 self.cleaned_to = self.cleaned_to.max(*bound);
                 self.cleanings.push((*bound, *wall, self.config.delete_retention));
@@ -300,6 +311,10 @@ impl Ledger {
                 }
                 self.end = self.last_end();
                 self.recount_producers();
+            }
+            (Some(Open::StartOver { at }), Ok(_)) => {
+                self.promised = self.promised.max(at);
+                self.answered = self.answered.max(at);
             }
             (_, Ok(JobOutcome::Trimmed { log_start, .. })) => {
                 self.log_start = self.log_start.max(*log_start);

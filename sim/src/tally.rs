@@ -254,6 +254,12 @@ counted! {
         LogOffline = "log-offline",
         /// Recovery cut off whole batches and kept them aside.
         TailKeptAside = "recovery-kept-aside",
+        /// A node wrote a snapshot of the metadata.
+        SnapshotTaken = "snapshot-taken",
+        /// A node fetched a snapshot in place of its metadata log.
+        SnapshotInstalled = "snapshot-installed",
+        /// A node started from a snapshot.
+        SnapshotLoaded = "snapshot-loaded",
     }
 }
 

@@ -273,6 +273,11 @@ impl Image {
         self.configs.get(resource)
     }
 
+    /// Everything that is set, by resource.
+    pub(super) fn configs(&self) -> impl Iterator<Item = (&ConfigResource, &Overrides)> {
+        self.configs.iter()
+    }
+
     /// The first producer id that no block contains.
     pub fn next_producer_id(&self) -> ProducerId {
         ProducerId(self.next_producer_id)

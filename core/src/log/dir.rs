@@ -22,7 +22,7 @@ use super::{
     checkpoint::{self, OffsetCheckpoint},
     clean::{CleanProgress, Cleaning},
     meta_properties::{self, MetaError},
-    names,
+    metadata_snapshots, names,
     place::Place,
     recovery::{self, Found, Opening, Points, Progress},
     retention,
@@ -202,6 +202,7 @@ impl<D: Disk> LogDir<D> {
         for folder in files.iter().filter(|file| file.ends_with(names::DELETE_DIR)) {
             disk.remove_dir(folder)?;
         }
+        let snapshots = metadata_snapshots::find(&disk)?;
         let log_starts = load(&disk, names::LOG_STARTS)?;
         // Where there is not one of them, none was ever written, and no log start ever moved.
         let is_file = |name: &String| CHECKPOINTS.contains(&name.as_str());
@@ -213,7 +214,7 @@ impl<D: Disk> LogDir<D> {
             load(&disk, names::CLEANER_POINTS)?.unwrap_or_default(),
         ];
         let [log_starts, recovery_points, high_watermarks, cleaner_points] = written.clone();
-        let state = DirState { identity: identity.clone(), clean, vote };
+        let state = DirState { identity: identity.clone(), clean, vote, snapshots };
         let dir = Self {
             disk,
             identity,
@@ -266,7 +267,7 @@ impl<D: Disk> LogDir<D> {
                 Err(error) => self.done(Err(error)),
             };
         }
-        let cuts = matches!(order, Job::Truncate { .. } | Job::RaiseLogStart { .. });
+        let cuts = matches!(order, Job::Truncate { .. } | Job::RaiseLogStart { .. } | Job::StartOver { .. });
         let result = self.run(log, order);
         let result = if cuts { self.set_aside(log, result) } else { result };
         self.done(result)
@@ -442,6 +443,19 @@ impl<D: Disk> LogDir<D> {
                 self.disk.sync_dir("").map_err(LogError::Offline)?;
                 Ok(JobOutcome::Done)
             }
+            Job::WriteSnapshot { id, position, piece, is_last } => {
+                metadata_snapshots::write(&self.disk, id, position, &piece, is_last)?;
+                Ok(JobOutcome::Done)
+            }
+            Job::ReadSnapshot { id, position, max_bytes } => {
+                let (bytes, size) = metadata_snapshots::read(&self.disk, id, position, max_bytes)?;
+                Ok(JobOutcome::SnapshotPiece { bytes, size })
+            }
+            Job::RemoveSnapshot(id) => {
+                metadata_snapshots::remove(&self.disk, id)?;
+                Ok(JobOutcome::Done)
+            }
+            Job::StartOver { at } => self.start_over(log, at),
             Job::Read { from, bound, max_bytes } => {
                 Ok(JobOutcome::Read { batches: self.log(log)?.read_batches(from, bound, max_bytes)? })
             }
@@ -653,6 +667,21 @@ impl<D: Disk> LogDir<D> {
         let opening = Opening::begin(at, found, topic_id, config, wall, points)?;
         self.logs.insert(log, Slot::Opening(opening));
         Ok(())
+    }
+
+    /// A crash on the way leaves a log that ends at `at` at most, and begins there as soon as the checkpoint says so.
+    fn start_over(&mut self, log: LogId, at: Offset) -> Result<JobOutcome, LogError> {
+        self.lower_recovery_point(log, at)?;
+        self.log(log)?.truncate(at)?;
+        self.note_points()?;
+        let dir = self.log(log)?.at.dir.clone();
+        // What a snapshot stands for is missed by nobody.
+        set(&mut self.log_starts, &dir, at);
+        set(&mut self.recovery_points, &dir, at);
+        self.write_checkpoints()?;
+        let open = self.log(log)?;
+        open.start_over(at)?;
+        Ok(trimmed(open))
     }
 
     fn retain(&mut self, log: LogId, high_watermark: Offset, wall: Timestamp) -> Result<JobOutcome, LogError> {

@@ -1,9 +1,12 @@
 //! What a data directory tells before any of its logs is open.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use super::Vote;
-use crate::ids::{DirectoryId, NodeId};
+use crate::{
+    ids::{DirectoryId, NodeId},
+    message::SnapshotId,
+};
 
 /// Who a data directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,4 +28,6 @@ pub struct DirState {
     pub clean: bool,
     /// What this node has last voted, if it ever has.
     pub vote: Option<Vote>,
+    /// The snapshots of the metadata that there are, the newest last. Whether they are sound, only reading them tells.
+    pub snapshots: Vec<SnapshotId>,
 }

@@ -12,6 +12,7 @@ use super::{DiskError, LogConfig, ProducerTable};
 use crate::{
     epoch::LeaderEpoch,
     ids::{NodeId, TopicId},
+    message::SnapshotId,
     offset::Offset,
     record::Batch,
     time::Timestamp,
@@ -112,6 +113,34 @@ pub enum Job {
     },
     /// Writes the quorum's vote file, durable before the outcome comes back (KIP-595). Metadata log only.
     SaveVote(Vote),
+    /// Writes a piece of a snapshot beside the log; behind its last piece the snapshot is durable and has its name, all at once
+    /// (KIP-630). Metadata log only.
+    WriteSnapshot {
+        /// Which.
+        id: SnapshotId,
+        /// Where the piece begins: at 0, or where the one before ended.
+        position: u64,
+        /// The piece.
+        piece: Bytes,
+        /// Is it the last?
+        is_last: bool,
+    },
+    /// Reads a piece of a snapshot. Metadata log only.
+    ReadSnapshot {
+        /// Which.
+        id: SnapshotId,
+        /// From which byte.
+        position: u64,
+        /// How many bytes at most.
+        max_bytes: usize,
+    },
+    /// Removes a snapshot. Metadata log only.
+    RemoveSnapshot(SnapshotId),
+    /// Lets all records go; the log goes on at this offset, for a durable snapshot has what was before. Metadata log only.
+    StartOver {
+        /// Where the log begins and ends.
+        at: Offset,
+    },
     /// Syncs everything and closes the log; the last step before a clean stop.
     Close,
     /// Removes the log and its folder.
@@ -160,7 +189,14 @@ pub enum JobOutcome {
         /// As in [`LogState`].
         producers: ProducerTable,
     },
-    /// To [`Job::RaiseLogStart`], [`Job::Retain`] and [`Job::Clean`]: the log as it is now.
+    /// To [`Job::ReadSnapshot`].
+    SnapshotPiece {
+        /// The piece; empty at the snapshot's end and past it.
+        bytes: Bytes,
+        /// Bytes of the whole snapshot; `None` where there is none.
+        size: Option<u64>,
+    },
+    /// To [`Job::RaiseLogStart`], [`Job::StartOver`], [`Job::Retain`] and [`Job::Clean`]: the log as it is now.
     Trimmed {
         /// Log start offset.
         log_start: Offset,

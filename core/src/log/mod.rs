@@ -23,6 +23,7 @@ mod names;
 mod place;
 pub mod checkpoint;
 mod settle;
+mod metadata_snapshots;
 mod epochs;
 pub mod meta_properties;
 mod sparse_index;

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String};
 
-use crate::{ids::TopicId, offset::Offset};
+use crate::{epoch::LeaderEpoch, ids::TopicId, message::SnapshotId, offset::Offset};
 
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
@@ -51,6 +51,25 @@ pub(crate) fn parse_segment(name: &str) -> Option<(Offset, &str)> {
     Some((Offset(base), rest.strip_prefix('.')?))
 }
 
+/// Ending of a snapshot of the metadata; with this behind it, of one in the making, which is worth nothing after a crash.
+const CHECKPOINT: &str = ".checkpoint";
+pub(crate) const PART: &str = ".part";
+
+/// `00000000000000000042-0000000003.checkpoint` (KIP-630)
+pub(crate) fn metadata_snapshot(id: SnapshotId) -> String {
+    format!("{METADATA_DIR}/{:020}-{:010}{CHECKPOINT}", id.end.0, id.epoch.0)
+}
+
+/// Which snapshot of the metadata a file is.
+pub(crate) fn parse_metadata_snapshot(name: &str) -> Option<SnapshotId> {
+    let (end, epoch) = name.strip_suffix(CHECKPOINT)?.split_once('-')?;
+    let digits = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(end, 20) || !digits(epoch, 10) {
+        return None;
+    }
+    Some(SnapshotId { end: Offset(end.parse().ok()?), epoch: LeaderEpoch(epoch.parse().ok()?) })
+}
+
 /// Topic and partition of a partition's folder; `None` for folders on their way out and for anything else.
 pub(crate) fn parse_partition(dir: &str) -> Option<(&str, i32)> {
     if dir.ends_with(DELETE_DIR) || dir.ends_with(STRAY_DIR) {
@@ -82,6 +101,13 @@ mod tests {
         assert_eq!(parse_segment("00000000000000000042.log.deleted"), Some((Offset(42), "log.deleted")));
         assert_eq!(parse_segment("leader-epoch-checkpoint"), None);
         assert_eq!(parse_segment("99999999999999999999.log"), None, "past 63 bits");
+        let snapshot = SnapshotId { end: Offset(42), epoch: LeaderEpoch(3) };
+        let name = "00000000000000000042-0000000003.checkpoint";
+        assert_eq!(metadata_snapshot(snapshot), inside(METADATA_DIR, name));
+        assert_eq!(parse_metadata_snapshot(name), Some(snapshot));
+        assert_eq!(parse_metadata_snapshot("00000000000000000042-0000000003.checkpoint.part"), None);
+        assert_eq!(parse_metadata_snapshot("00000000000000000042-9999999999.checkpoint"), None, "past 31 bits");
+        assert_eq!(parse_metadata_snapshot("leader-epoch-checkpoint"), None);
         assert_eq!(parse_partition("a-b-7"), Some(("a-b", 7)));
         assert_eq!(parse_partition("orders"), None);
         assert_eq!(parse_partition("orders-+1"), None);

@@ -126,7 +126,7 @@ fn a_directory_tells_what_it_is() {
     format(&disk);
     assert!(matches!(LogDir::format(&disk, &identity()), Err(DirError::Foreign { .. })));
     let (_, state) = open_dir(&disk).expect("formatted");
-    assert_eq!(state, DirState { identity: identity(), clean: false, vote: None });
+    assert_eq!(state, DirState { identity: identity(), clean: false, vote: None, snapshots: Vec::new() });
     disk.damage("meta.properties", |bytes| bytes.truncate(3));
     assert!(matches!(open_dir(&disk), Err(DirError::Corrupt { .. })));
     disk.damage("meta.properties", |bytes| *bytes = b"version=1\nnode.id=1\n".to_vec());

@@ -149,6 +149,10 @@ error_codes! {
     ProducerFenced = 90;
     #[doc = "The partition has changed since."]
     InvalidUpdateVersion = 95;
+    #[doc = "There is no such snapshot (any more)."]
+    SnapshotNotFound = 98;
+    #[doc = "The snapshot has no such byte."]
+    PositionOutOfRange = 99;
     #[doc = "No topic has this id."]
     UnknownTopicId = 100, retriable;
     #[doc = "A broker of that id is alive."]

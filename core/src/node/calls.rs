@@ -223,6 +223,7 @@ impl Node {
             PeerRequest::BeginEpoch(r) if votes => self.on_begin_epoch(id, &r),
             PeerRequest::EndEpoch(r) if votes => self.on_end_epoch(id, &r),
             PeerRequest::Fetch(r) if votes && r.is_of_metadata() => self.on_metadata_fetch(id, &r),
+            PeerRequest::FetchSnapshot(r) if votes => self.on_fetch_snapshot(id, &r),
             PeerRequest::Forward(request) => self.on_handed_on(id, *request),
             PeerRequest::Fetch(request) if !request.is_of_metadata() => self.on_replica_fetch(id, request),
             PeerRequest::Heartbeat(r) => self.on_heartbeat(id, &r),

@@ -4,6 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     ids::{DirectoryId, NodeId},
+    limits,
     log::LogConfig,
     message::Endpoints,
     time::Duration,
@@ -35,6 +36,8 @@ pub struct NodeConfig {
     pub partitions_default: i32,
     /// `default.replication.factor`
     pub replication_default: i16,
+    /// How the metadata log is kept.
+    pub metadata_log: MetadataLogConfig,
     /// The `log.*` settings: those of a topic that does not set its own.
     pub log_defaults: LogConfig,
     /// `log.retention.check.interval.ms`
@@ -61,11 +64,36 @@ impl Default for NodeConfig {
             auto_create_topics: true,
             partitions_default: 1,
             replication_default: 1,
+            metadata_log: MetadataLogConfig::default(),
             log_defaults: LogConfig::default(),
             retention_check_interval: Duration::from_secs(300),
             cleaner_backoff: Duration::from_secs(15),
             expiry_check_interval: Duration::from_secs(60),
             buggify: None,
+        }
+    }
+}
+
+/// How the metadata log is kept. Every node decides for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataLogConfig {
+    /// `metadata.log.segment.bytes`: only whole segments go. Less than Kafka's 1 GiB, which a small machine would keep for ever.
+    pub segment_bytes: u64,
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`: something new is in a snapshot after this at the latest.
+    pub snapshot_interval: Duration,
+    /// How much of a snapshot is fetched at a time.
+    pub snapshot_piece_bytes: usize,
+}
+
+impl Default for MetadataLogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 32 << 20,
+            snapshot_bytes: 20 << 20,
+            snapshot_interval: Duration::from_secs(3_600),
+            snapshot_piece_bytes: limits::SNAPSHOT_PIECE_BYTES_MAX,
         }
     }
 }

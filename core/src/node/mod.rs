@@ -29,7 +29,7 @@ use alloc::{
     string::String,
 };
 
-pub use config::{ClusterWaits, NodeConfig};
+pub use config::{ClusterWaits, MetadataLogConfig, NodeConfig};
 pub use timers::{Deadline, TimerKind};
 
 use crate::{
@@ -333,6 +333,7 @@ impl Node {
             self.on_request_deadline(request);
         }
         self.on_quorum_time();
+        self.on_snapshot_time();
         self.tend_sessions();
         self.housekeep();
         self.replicate_on_time();

@@ -27,6 +27,7 @@ use crate::{
     log::{Identity, Job, JobOutcome, LogDir, LogError, Step, test_disk::TestDisk},
     message::{
         CallError, CreateTopicsRequest, ErrorCode, NewTopic, PeerRequest, PeerResponse, Records, Request, Response,
+        SnapshotId,
     },
     prng::Prng,
     time::{Duration, Instant, Now, Timestamp},
@@ -201,6 +202,15 @@ impl Rig {
         self.kill(node);
         let mut prng = Prng::new(self.prng.next_u64());
         self.seats[&node].disk.lose_power(&mut prng);
+    }
+
+    /// A byte in the middle of a snapshot of the metadata changes.
+    pub(super) fn damage_snapshot(&mut self, node: NodeId, id: SnapshotId) {
+        let path = format!("__cluster_metadata-0/{:020}-{:010}.checkpoint", id.end.0, id.epoch.0);
+        self.seats[&node].disk.damage(&path, |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x40;
+        });
     }
 
     /// SIGTERM: the node stops in its own time, and then does not run any more.

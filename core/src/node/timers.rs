@@ -20,6 +20,8 @@ pub enum TimerKind {
     Expiry,
     /// The metadata quorum: an election, a fetch that must be repeated, a leader without followers.
     Quorum,
+    /// The metadata has changed and is not in a snapshot for long enough.
+    Snapshot,
     /// Brokers: a heartbeat to send, a session to end, a registration to repeat.
     Brokers,
     /// Replication: replicas that lag, fetches to repeat.

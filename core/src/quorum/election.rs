@@ -71,7 +71,7 @@ impl Quorum {
     fn ask_for_votes(&mut self, pre_vote: bool) {
         // The planted bug: the epoch that was heard of last stands for that of the last record.
         let heard = LeaderEpoch(self.epoch.0 - i32::from(!pre_vote));
-        let last_epoch = if mutant!(X45) { heard } else { self.log.epochs.last_epoch(self.log.end) };
+        let last_epoch = if mutant!(X45) { heard } else { self.last_epoch() };
         let request = PeerRequest::Vote(VoteRequest {
             candidate: self.me,
             directory: self.directory,
@@ -175,8 +175,7 @@ impl Quorum {
             let wait = self.election_timeout();
             self.become_unattached(now, request.epoch, wait);
         }
-        let is_complete =
-            (request.last_epoch, request.log_end) >= (self.log.epochs.last_epoch(self.log.end), self.log.end);
+        let is_complete = (request.last_epoch, request.log_end) >= (self.last_epoch(), self.log.end);
         if request.pre_vote {
             if mutant!(X41)
                 && let Role::Unattached { stand_at } = &mut self.role

@@ -12,7 +12,7 @@ use crate::{
     limits,
     message::{
         ErrorCode, PeerRequest, Records, ReplicaFetchPartition, ReplicaFetchRequest, ReplicaFetchResponse,
-        ReplicaFetched,
+        ReplicaFetched, SnapshotId,
     },
     mutant,
     offset::Offset,
@@ -31,13 +31,15 @@ pub(super) struct Following {
     is_heard: bool,
     /// When it has been silent for too long.
     silent_at: Instant,
-    state: State,
+    pub(super) state: State,
+    /// The snapshot that is fetched instead of records, and how much of it is here.
+    pub(super) download: Option<(SnapshotId, u64)>,
     /// Where committed records end, as the leader last said.
     pub(super) committed: Option<Offset>,
 }
 
 #[derive(Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     /// It is to fetch at this time.
     Due(Instant),
     /// A fetch is under way.
@@ -46,6 +48,9 @@ enum State {
     Writing(Offset),
     /// The log's end is being cut off.
     Cutting,
+    /// A piece of a snapshot is being written, and then there is so much of it; or the whole is being read.
+    Storing(u64),
+    Loading,
 }
 
 impl Following {
@@ -69,8 +74,9 @@ impl Quorum {
             return;
         }
         let silent_at = now.after(self.waits.fetch);
-        let state = State::Due(now);
-        self.take_role(Role::Follower(Following { leader, is_heard, silent_at, state, committed: None }));
+        let following =
+            Following { leader, is_heard, silent_at, state: State::Due(now), download: None, committed: None };
+        self.take_role(Role::Follower(following));
         self.adopt(epoch);
         self.on_follower_time(now);
     }
@@ -83,7 +89,10 @@ impl Quorum {
         if matches!(following.state, State::Due(at) if at <= now) {
             following.state = State::Asked;
             let (to, epoch) = (following.leader, self.epoch);
-            self.fetch(to, epoch);
+            match following.download {
+                Some((snapshot, position)) => self.fetch_snapshot(to, snapshot, position),
+                None => self.fetch(to, epoch),
+            }
         }
     }
 
@@ -102,7 +111,7 @@ impl Quorum {
             current_leader_epoch: epoch,
             offset: self.log.end,
             acknowledged: if mutant!(X44) { self.log.end } else { self.log.durable },
-            last_fetched_epoch: self.log.epochs.last_epoch(self.log.end),
+            last_fetched_epoch: self.last_epoch(),
             log_start: self.log.start,
             high_watermark: self.high_watermark,
         };
@@ -166,6 +175,10 @@ impl Quorum {
 
     /// What the leader has answered.
     fn take(&mut self, now: Instant, fetched: ReplicaFetched) {
+        if let Some(snapshot) = fetched.snapshot {
+            // The log may part from the leader's: of what is committed it tells nothing.
+            return self.begin_download(now, snapshot);
+        }
         let Role::Follower(following) = &mut self.role else { unreachable!("the caller has looked") };
         let committed = (fetched.high_watermark >= Offset::ZERO).then_some(fetched.high_watermark);
         following.committed = committed.max(following.committed);
@@ -206,7 +219,7 @@ impl Quorum {
             Records::Bytes(bytes) => Batches(bytes).collect::<Result<_, _>>().map_err(|_| ())?,
             Records::Log(_) => return Err(()),
         };
-        let (mut end, mut epoch) = (self.log.end, self.log.epochs.last_epoch(self.log.end));
+        let (mut end, mut epoch) = (self.log.end, self.last_epoch());
         for batch in &batches {
             let header = batch.header();
             if header.base_offset != end || header.leader_epoch < epoch || header.leader_epoch > self.epoch {
@@ -215,6 +228,14 @@ impl Quorum {
             (end, epoch) = (header.next_offset(), header.leader_epoch);
         }
         Ok(batches)
+    }
+
+    pub(super) fn hears(&mut self, now: Instant) {
+        let silent_at = now.after(self.waits.fetch);
+        if let Role::Follower(following) = &mut self.role {
+            (following.silent_at, following.is_heard) = (silent_at, true);
+            self.attempts = 0;
+        }
     }
 
     /// The log parts from the leader's here.

@@ -1,13 +1,17 @@
 //! The leader: serves followers, commits what a majority has, and goes when it hears of none.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::cmp::Ordering;
 
-use super::{Order, Quorum, RETRY, Role, committed};
+use super::{Log, Order, Quorum, RETRY, Role, committed};
 use crate::{
     epoch::LeaderEpoch,
     ids::NodeId,
     limits,
-    message::{BeginEpochRequest, EndEpochRequest, ErrorCode, PeerRequest, ReplicaFetchPartition},
+    message::{
+        BeginEpochRequest, EndEpochRequest, ErrorCode, FetchSnapshotRequest, PeerRequest, ReplicaFetchPartition,
+        SnapshotId,
+    },
     mutant,
     offset::Offset,
     time::{Duration, Instant},
@@ -48,8 +52,9 @@ pub enum FetchVerdict {
     Refused(ErrorCode),
     /// Their logs part here.
     Diverging(LeaderEpoch, Offset),
-    /// What the follower wants is gone from the log.
-    TooOld,
+    /// What the follower wants is gone from the log, or the log that it has parts from this one below its start; this
+    /// snapshot has everything up to there.
+    Snapshot(SnapshotId),
     /// It may have the records from where it asks.
     Read,
 }
@@ -151,6 +156,16 @@ impl Quorum {
                 progress.acknowledged = Some(asked.acknowledged.min(end));
             }
         }
+        let Log { start, start_epoch, snapshot, .. } = self.log;
+        let is_before = asked.offset < start
+            || asked.last_fetched_epoch < start_epoch
+            || (asked.offset == start && asked.last_fetched_epoch != start_epoch);
+        if let Some(snapshot) = snapshot
+            && start > Offset::ZERO
+            && is_before
+        {
+            return FetchVerdict::Snapshot(snapshot);
+        }
         if let Some((epoch, end)) = self.log.epochs.divergence(asked.last_fetched_epoch, asked.offset, end) {
             return FetchVerdict::Diverging(epoch, end);
         }
@@ -170,7 +185,21 @@ impl Quorum {
             None => {}
         }
         self.advance();
-        if asked.offset < self.log.start { FetchVerdict::TooOld } else { FetchVerdict::Read }
+        FetchVerdict::Read
+    }
+
+    /// A replica pulls a piece of a snapshot: not from a node that does not lead.
+    pub fn on_fetch_snapshot(&mut self, now: Instant, asked: &FetchSnapshotRequest) -> Result<(), ErrorCode> {
+        let Role::Leader(leading) = &mut self.role else { return Err(ErrorCode::NotLeaderOrFollower) };
+        match asked.current_leader_epoch.cmp(&self.epoch) {
+            Ordering::Less => return Err(ErrorCode::FencedLeaderEpoch),
+            Ordering::Greater => return Err(ErrorCode::UnknownLeaderEpoch),
+            Ordering::Equal => {}
+        }
+        if let Some(progress) = leading.voters.get_mut(&asked.replica) {
+            (progress.fetched_at, progress.news) = (now, News::Known);
+        }
+        Ok(())
     }
 
     /// How long a leader goes on without a majority.

@@ -25,6 +25,7 @@ mod commit;
 mod election;
 mod follower;
 mod leader;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,8 @@ use alloc::{
     vec::Vec,
 };
 
+use bytes::Bytes;
+
 pub use commit::committed;
 pub use election::VoteAnswer;
 pub use leader::FetchVerdict;
@@ -42,7 +45,7 @@ use crate::{
     epoch::LeaderEpoch,
     ids::{DirectoryId, NodeId},
     log::{EpochCache, LogState, Vote},
-    message::{CallError, ErrorCode, PeerRequest, PeerResponse},
+    message::{CallError, ErrorCode, PeerRequest, PeerResponse, SnapshotId},
     mutant,
     offset::Offset,
     prng::Prng,
@@ -64,6 +67,8 @@ pub struct QuorumWaits {
     pub request: Duration,
     /// How long a leader may hold a fetch that finds nothing.
     pub poll: Duration,
+    /// How much of a snapshot is fetched at a time.
+    pub piece_bytes: usize,
 }
 
 /// What the machine's owner is to do, in this order.
@@ -96,8 +101,38 @@ pub enum Order {
     },
     /// Append what the leader has sent, synced; then [`Quorum::persisted`] or [`Quorum::append_failed`].
     Append(Vec<Batch>),
+    /// Write a piece of a snapshot that the leader has; then [`Quorum::snapshot_written`] with the same `turn`.
+    WriteSnapshot {
+        /// Which.
+        id: SnapshotId,
+        /// Where the piece begins.
+        position: u64,
+        /// The piece.
+        piece: Bytes,
+        /// Is it the last?
+        is_last: bool,
+        /// As in [`Order::Call`].
+        turn: u64,
+    },
+    /// Read this snapshot, which was just written. If it is sound, [`Quorum::install`], else [`Quorum::snapshot_written`] with
+    /// `false`.
+    LoadSnapshot {
+        /// Which.
+        id: SnapshotId,
+        /// As in [`Order::Call`].
+        turn: u64,
+    },
     /// This node cannot go on.
     Halt(String),
+}
+
+/// What a node that starts knows by its snapshots.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshots {
+    /// The newest that is sound.
+    pub newest: Option<SnapshotId>,
+    /// Epoch of the record before the log's first; [`LeaderEpoch::NONE`] where there never was one.
+    pub start_epoch: LeaderEpoch,
 }
 
 /// One node's view of the quorum.
@@ -127,6 +162,10 @@ pub struct Quorum {
 #[derive(Debug)]
 struct Log {
     start: Offset,
+    /// Epoch of the record before the first.
+    start_epoch: LeaderEpoch,
+    /// The newest snapshot.
+    snapshot: Option<SnapshotId>,
     end: Offset,
     durable: Offset,
     epochs: EpochCache,
@@ -195,11 +234,17 @@ impl Quorum {
         waits: QuorumWaits,
         vote: Option<Vote>,
         log: &LogState,
+        snapshots: Snapshots,
         prng: Prng,
     ) -> Self {
         assert!(!voters.is_empty(), "a quorum has voters");
+        let Snapshots { newest: snapshot, start_epoch } = snapshots;
         let epochs = EpochCache::from_starts(&log.epochs);
-        let appended = epochs.latest().unwrap_or(LeaderEpoch::NONE);
+        let known = snapshot.map_or(LeaderEpoch::NONE, |snapshot| snapshot.epoch).max(start_epoch);
+        let appended = epochs.latest().unwrap_or(LeaderEpoch::NONE).max(known);
+        // What a snapshot stands for is committed.
+        let committed = snapshot.map_or(Offset::ZERO, |snapshot| snapshot.end).max(log.log_start);
+        assert!(committed <= log.log_end, "a log has, or begins behind, what its snapshots stand for");
         let voted = vote.filter(|vote| vote.epoch >= appended);
         Self {
             me,
@@ -212,8 +257,8 @@ impl Quorum {
             role: Role::Unattached { stand_at: NEVER },
             turn: 0,
             attempts: 0,
-            log: Log { start: log.log_start, end: log.log_end, durable: log.log_end, epochs },
-            high_watermark: log.log_start,
+            log: Log { start: log.log_start, start_epoch, snapshot, end: log.log_end, durable: log.log_end, epochs },
+            high_watermark: committed,
             generation: 0,
             orders: VecDeque::new(),
         }
@@ -268,6 +313,7 @@ impl Quorum {
         match outcome {
             Ok(PeerResponse::Vote(response)) => self.on_vote(now, from, turn, &response),
             Ok(PeerResponse::Fetch(response)) => self.on_fetched(now, from, turn, response),
+            Ok(PeerResponse::FetchSnapshot(response)) => self.on_snapshot_piece(now, from, turn, response),
             Ok(PeerResponse::Epoch(response)) => {
                 if response.epoch > self.epoch {
                     return self.learn(now, from, response.epoch, response.leader);
@@ -504,6 +550,16 @@ impl Quorum {
             Role::Follower(following) => following.committed.is_some_and(|committed| committed <= self.high_watermark),
             _ => false,
         }
+    }
+
+    /// The newest snapshot of the metadata that this node has.
+    pub fn snapshot(&self) -> Option<SnapshotId> {
+        self.log.snapshot
+    }
+
+    /// Epoch of the log's last record, or of the one before its first.
+    fn last_epoch(&self) -> LeaderEpoch {
+        if self.log.end == self.log.start { self.log.start_epoch } else { self.log.epochs.last_epoch(self.log.end) }
     }
 
     /// Where the log begins.

@@ -17,7 +17,7 @@ const START: Instant = Instant(1_000_000_000);
 
 fn waits() -> QuorumWaits {
     let ms = Duration::from_millis;
-    QuorumWaits { election: ms(1_000), fetch: ms(2_000), request: ms(2_000), poll: ms(500) }
+    QuorumWaits { election: ms(1_000), fetch: ms(2_000), request: ms(2_000), poll: ms(500), piece_bytes: 100 }
 }
 
 /// A voter among so many whose log has records of these epochs, one each.
@@ -36,7 +36,8 @@ fn voter(voters: i32, log: &[i32], vote: Option<Vote>) -> Quorum {
         recovery: RecoveryReport::default(),
     };
     let voters = (1..=voters).map(NodeId).collect();
-    let mut quorum = Quorum::new((ME, DirectoryId([1; 16])), voters, waits(), vote, &state, Prng::new(1));
+    let snapshots = Snapshots { newest: None, start_epoch: LeaderEpoch::NONE };
+    let mut quorum = Quorum::new((ME, DirectoryId([1; 16])), voters, waits(), vote, &state, snapshots, Prng::new(1));
     quorum.start(START);
     quorum
 }

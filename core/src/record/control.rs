@@ -3,6 +3,8 @@
 //! ```text
 //! key:    version 0 (2 bytes) | type (2 bytes)
 //! value:  a transaction's end     version 0 (2) | coordinator epoch (4)
+//!         a snapshot's begin      version 0 (2) | time of the last record in it (8) | no tagged fields
+//!         a snapshot's end        version 0 (2) | no tagged fields
 //!         a change of leader      version 0 (2) | leader (4) | voters | those who voted for it | no tagged fields
 //!         of which a list is      count + 1 (varint, unsigned) | for each: node (4) | no tagged fields (one byte 0)
 //! ```
@@ -38,7 +40,19 @@ pub enum Control {
         /// Who voted for it.
         granting: Vec<NodeId>,
     },
-    /// A type that means nothing to us: snapshot framing, dynamic voters, or one that is yet to come.
+    /// A snapshot of the metadata begins (KIP-630).
+    SnapshotHeader {
+        /// Of the snapshot's format.
+        version: i16,
+        /// When the last record that it stands for was appended.
+        last_contained: Timestamp,
+    },
+    /// A snapshot of the metadata is whole (KIP-630).
+    SnapshotFooter {
+        /// Of the snapshot's format.
+        version: i16,
+    },
+    /// A type that means nothing to us: dynamic voters, or one that is yet to come.
     Other {
         /// The type in the key.
         kind: i16,
@@ -49,6 +63,8 @@ const KEY_VERSION: i16 = 0;
 const ABORT: i16 = 0;
 const COMMIT: i16 = 1;
 const LEADER_CHANGE: i16 = 2;
+const SNAPSHOT_HEADER: i16 = 3;
+const SNAPSHOT_FOOTER: i16 = 4;
 
 impl Batch {
     /// The marker that ends a producer's transaction.
@@ -68,6 +84,17 @@ impl Batch {
     pub fn leader_change(leader: NodeId, voters: &[NodeId], granting: &[NodeId], timestamp: Timestamp) -> Self {
         let control = Control::LeaderChange { leader, voters: voters.to_vec(), granting: granting.to_vec() };
         control_batch(&control, timestamp, &BatchOptions::default())
+    }
+
+    /// The first batch of a snapshot of the metadata.
+    pub fn snapshot_header(last_contained: Timestamp) -> Self {
+        let control = Control::SnapshotHeader { version: 0, last_contained };
+        control_batch(&control, last_contained, &BatchOptions::default())
+    }
+
+    /// The last batch of a snapshot of the metadata.
+    pub fn snapshot_footer(last_contained: Timestamp) -> Self {
+        control_batch(&Control::SnapshotFooter { version: 0 }, last_contained, &BatchOptions::default())
     }
 
     /// What a control batch says; `None` when compaction has emptied it. Panics on a batch that is no control batch.
@@ -120,6 +147,17 @@ impl Control {
                 value.push(0);
                 (LEADER_CHANGE, value)
             }
+            Self::SnapshotHeader { version, last_contained } => {
+                value.extend_from_slice(&version.to_be_bytes());
+                value.extend_from_slice(&last_contained.0.to_be_bytes());
+                value.push(0);
+                (SNAPSHOT_HEADER, value)
+            }
+            Self::SnapshotFooter { version } => {
+                value.extend_from_slice(&version.to_be_bytes());
+                value.push(0);
+                (SNAPSHOT_FOOTER, value)
+            }
             Self::Other { kind } => unreachable!("control records of type {kind} are never written"),
         }
     }
@@ -145,6 +183,13 @@ impl Control {
                     granting: take_voters(&mut value, version)?,
                 }
             }
+            SNAPSHOT_HEADER => {
+                let mut value = value?;
+                let version = take_i16(&mut value)?;
+                let last_contained = Timestamp(take_i64(&mut value)?);
+                Self::SnapshotHeader { version, last_contained }
+            }
+            SNAPSHOT_FOOTER => Self::SnapshotFooter { version: take_i16(&mut value?)? },
             kind => Self::Other { kind },
         })
     }
@@ -199,4 +244,10 @@ fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
     let (taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(i32::from_be_bytes(*taken))
+}
+
+fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(i64::from_be_bytes(*taken))
 }

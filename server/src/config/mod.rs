@@ -99,6 +99,9 @@ pub struct ServeFlags {
     /// Size at which a segment ends [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<ByteSize>,
+    /// How much is written to the metadata log between two of its snapshots [default: 20MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub metadata_snapshot_size: Option<ByteSize>,
     /// Stop when standard input ends: for a process that starts nodes and must leave none behind
     #[arg(long)]
     pub stop_with_stdin: bool,
@@ -155,6 +158,8 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// `log.segment.bytes`
     pub segment_bytes: u64,
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub metadata_snapshot_bytes: u64,
     /// How logs look.
     pub log_format: LogFormat,
     /// What is logged.
@@ -180,6 +185,7 @@ struct File {
     cluster_id: Option<String>,
     rack: Option<String>,
     auto_create_topics: Option<bool>,
+    metadata_snapshot_size: Option<ByteSize>,
     log_format: Option<LogFormat>,
     log: Option<String>,
     listeners: Listeners,
@@ -263,6 +269,10 @@ impl Settings {
                 .or(file.topics.retention_size)
                 .and_then(|limit| limit.bound().map(|ByteSize(bytes)| bytes)),
             segment_bytes: flags.segment_size.or(file.topics.segment_size).map_or(1 << 30, |ByteSize(bytes)| bytes),
+            metadata_snapshot_bytes: flags
+                .metadata_snapshot_size
+                .or(file.metadata_snapshot_size)
+                .map_or(20 << 20, |ByteSize(bytes)| bytes),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             log: log.parse().map_err(|_| ConfigError {
                 message: format!("\"{log}\" is not a log filter"),

@@ -446,7 +446,7 @@ impl LogJobs {
         match (&self.long, order) {
             (Some(long), Job::Clean { .. } | Job::Open { .. }) => long.is_open || matches!(order, Job::Clean { .. }),
             (Some(long), _) if long.is_open => true,
-            (_, Job::Truncate { .. } | Job::Close | Job::Delete | Job::Open { .. }) => has_held,
+            (_, Job::Truncate { .. } | Job::StartOver { .. } | Job::Close | Job::Delete | Job::Open { .. }) => has_held,
             _ => false,
         }
     }

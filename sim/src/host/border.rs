@@ -39,6 +39,7 @@ impl Host {
             env.trace.fold(digest::effect(&effect));
             marks::ordered(env.tally, &effect);
             self.watch_order(env, &effect)?;
+            self.watch_snapshot_order(env, &effect)?;
             self.carry_out(env, effect)?;
         }
         self.watch_marks(env)?;

@@ -6,6 +6,7 @@
 mod border;
 pub(crate) mod marks;
 mod shared;
+mod snapshots;
 mod text;
 mod witness;
 
@@ -285,6 +286,7 @@ impl Host {
             cluster_id: identity.cluster_id.clone(),
             directory: identity.directory,
             auto_create_topics: false,
+            metadata_log: config.metadata_log(),
             log_defaults: log,
             retention_check_interval: config.millis(config.retention_check_ms),
             cleaner_backoff: config.millis(config.cleaner_backoff_ms),
@@ -330,6 +332,8 @@ impl Host {
         self.start_failure = None;
         self.is_offline = false;
         self.end = End::None;
+        let mut dir = dir;
+        self.watch_found_snapshots(env, &mut dir, &state.snapshots)?;
         let config = self.node_config(env.config, &state.identity);
         let (at, name, clean) = (env.queue.now(), self.index, state.clean);
         env.trace.line(at, || format!("n{name} starts, clean {clean}"));
@@ -491,6 +495,7 @@ impl Host {
         let Some(process) = &mut self.process else { return Ok(()) };
         process.jobs -= 1;
         self.watch_end(env, job, &outcome)?;
+        self.watch_snapshot_end(env, log, job, &outcome)?;
         let Some(process) = &mut self.process else { return Ok(()) };
         let (at, name, id) = (env.queue.now(), self.index, process.logs.get(&log).copied());
         env.trace.line(at, || format!("n{name} {} job {job} {}", label(log, id), outcome_text(&outcome)));

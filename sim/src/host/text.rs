@@ -26,6 +26,10 @@ pub(super) fn order_text(order: &Job) -> String {
             let (age, bytes) = (config.retention.map(|age| age.as_millis()), config.retention_bytes);
             format!("configure retention.ms={age:?} retention.bytes={bytes:?} {:?}", config.cleanup)
         }
+        Job::WriteSnapshot { id, position, piece, is_last } => {
+            let last = if *is_last { ", the last" } else { "" };
+            format!("write snapshot {}-{} from {position}: {} bytes{last}", id.end, id.epoch, piece.len())
+        }
         order => format!("{order:?}"),
     }
 }
@@ -37,6 +41,7 @@ pub(super) fn outcome_text(outcome: &Result<JobOutcome, LogError>) -> String {
             state.log_start, state.log_end, state.high_watermark, state.recovery
         ),
         Ok(JobOutcome::Read { batches }) => format!("read {} pieces", batches.len()),
+        Ok(JobOutcome::SnapshotPiece { bytes, size }) => format!("read {} of {size:?} bytes", bytes.len()),
         Ok(outcome) => format!("{outcome:?}"),
         Err(error) => format!("failed: {error}"),
     }

@@ -118,7 +118,7 @@ impl Transactions {
                 self.aborted.remove(&producer);
                 !self.void_seen.remove(&producer)
             }
-            Some(Control::LeaderChange { .. } | Control::Other { .. }) => false,
+            Some(_) => false,
         })
     }
 

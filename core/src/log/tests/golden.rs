@@ -143,7 +143,7 @@ fn golden_files_open_and_close_to_the_same_bytes() {
     let disk = disk_with(&golden());
     let (mut dir, state) = open_dir(&disk).expect("it is a data directory");
     let vote = Some(Vote { epoch: LeaderEpoch(3), voted_for: Some(NodeId(1)) });
-    assert_eq!(state, DirState { identity: identity(), clean: true, vote });
+    assert_eq!(state, DirState { identity: identity(), clean: true, vote, snapshots: Vec::new() });
     let log = open_log(&mut dir, &disk, &config()).expect("it opens");
     assert_eq!((log.log_start, log.log_end), (Offset(4), Offset(20)));
     assert!(log.recovery.clean && log.recovery.rebuilt_indexes == 0);

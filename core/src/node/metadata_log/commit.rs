@@ -2,7 +2,7 @@
 
 use alloc::{string::ToString, vec::Vec};
 
-use super::{MetadataJob, Node};
+use super::{MetadataJob, Node, Uncommitted};
 use crate::{
     cluster::{self, MetadataRecord},
     ids::{NodeId, TopicName, TopicPartition},
@@ -58,7 +58,7 @@ impl Node {
         batch.stamp(quorum.log_end(), quorum.epoch());
         let (end, generation) = (batch.header().next_offset(), quorum.generation());
         quorum.appended(end);
-        self.metadata.uncommitted.push_back((end, records));
+        self.metadata.uncommitted.push_back(Uncommitted { end, bytes: batch.size(), records });
         self.metadata.tail.push(batch.clone());
         self.metadata.committing = Some(Committing { end, committed: false, reply });
         let append = Job::Append { batches: alloc::vec![batch], sync: true, wall };
@@ -69,14 +69,12 @@ impl Node {
     /// Applies what has been committed, in order, and goes on with what waited for that.
     pub(super) fn apply_committed(&mut self) {
         let committed = self.metadata.quorum().high_watermark();
-        while let Some((end, records)) = self.metadata.uncommitted.pop_front() {
-            if end > committed {
-                self.metadata.uncommitted.push_front((end, records));
-                break;
-            }
-            records.iter().for_each(|record| self.apply(record));
-            self.metadata.applied = end;
+        while let Some(batch) = self.metadata.uncommitted.pop_front_if(|batch| batch.end <= committed) {
+            batch.records.iter().for_each(|record| self.apply(record));
+            self.metadata.applied = batch.end;
+            self.metadata.taking.note(batch.bytes, self.now.mono);
         }
+        self.snapshot_when_due();
         if let Some(committing) = self.metadata.committing.as_mut().filter(|c| c.end <= committed) {
             committing.committed = true;
         }
@@ -111,7 +109,7 @@ impl Node {
     }
 
     /// Folds a committed record into the image and does what it means for this node.
-    fn apply(&mut self, record: &MetadataRecord) {
+    pub(super) fn apply(&mut self, record: &MetadataRecord) {
         // What is folded at start, or behind a stop, is acted on all at once or not at all.
         let acts = self.phase == Phase::Serving;
         let gone = match record {
@@ -180,18 +178,4 @@ fn write_records(records: &[MetadataRecord], wall: Timestamp) -> Batch {
         builder.append(builder.next_delta(), wall, None, Some(&value), []);
     }
     builder.build(&BatchOptions::default())
-}
-
-/// The records of a batch that was read back; the error is the reason in words.
-pub(super) fn read_records(batch: &Batch) -> Result<Vec<MetadataRecord>, alloc::string::String> {
-    if batch.header().is_control() {
-        return Ok(Vec::new());
-    }
-    let mut records = Vec::new();
-    for record in batch.records().map_err(|e| e.to_string())? {
-        let record = record.map_err(|e| e.to_string())?;
-        let value = record.value.ok_or("a record has no value")?;
-        records.push(cluster::decode(&value).map_err(|e| e.to_string())?);
-    }
-    Ok(records)
 }

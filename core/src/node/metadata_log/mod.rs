@@ -11,6 +11,7 @@
 
 mod commit;
 mod serve;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use bytes::Bytes;
 
 use super::{Node, calls, startup::Phase, timers::TimerKind};
 use crate::{
-    cluster::MetadataRecord,
+    cluster::{MetadataRecord, read_batch},
     epoch::LeaderEpoch,
     ids::{JobId, LogId, NodeId, RequestId, TopicId},
     log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
@@ -32,12 +33,13 @@ use crate::{
     mutant,
     offset::Offset,
     prng::Prng,
-    quorum::{Order, Quorum, QuorumWaits},
+    quorum::{Order, Quorum, QuorumWaits, Snapshots},
     record::{Batch, Batches},
     time::Duration,
 };
 use commit::Committing;
 use serve::{Pulls, Tail};
+use snapshots::{Loading, Purpose, Taking};
 
 /// The folder of the metadata log, as Kafka has it.
 const DIR: &str = "__cluster_metadata-0";
@@ -49,10 +51,14 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct MetadataLog {
     quorum: Option<Quorum>,
     jobs: BTreeMap<JobId, MetadataJob>,
-    /// Records that are in the log but not known to be committed, by the end of their batch.
-    uncommitted: VecDeque<(Offset, Vec<MetadataRecord>)>,
+    /// What is in the log but not known to be committed.
+    uncommitted: VecDeque<Uncommitted>,
     /// The end of what has been applied.
     applied: Offset,
+    /// The snapshots that this node takes.
+    taking: Taking,
+    /// The snapshot that is being read.
+    loading: Option<Loading>,
     /// The decision on its way.
     committing: Option<Committing>,
     /// The newest batches, for followers.
@@ -63,16 +69,48 @@ pub(super) struct MetadataLog {
     is_controller: bool,
     /// Has all been applied that was committed when this node came?
     is_caught_up: bool,
+    is_open: bool,
     closed: bool,
+}
+
+/// One batch.
+#[derive(Debug)]
+struct Uncommitted {
+    end: Offset,
+    bytes: usize,
+    records: Vec<MetadataRecord>,
 }
 
 #[derive(Debug)]
 enum MetadataJob {
     Open,
+    /// A piece of the snapshot that is being read.
+    Load,
+    /// A piece of a snapshot that a follower wants.
+    Piece {
+        id: RequestId,
+        position: u64,
+    },
+    /// A piece of a snapshot that the leader has sent.
+    Store {
+        turn: u64,
+        is_last: bool,
+    },
+    /// A piece of a snapshot that this node takes.
+    Take,
     Read,
-    Vote { vote: Vote, answer: Option<(RequestId, VoteResponse)> },
-    Append { end: Offset, generation: u64 },
-    Truncate { generation: u64 },
+    Vote {
+        vote: Vote,
+        answer: Option<(RequestId, VoteResponse)>,
+    },
+    Append {
+        end: Offset,
+        generation: u64,
+    },
+    Truncate {
+        generation: u64,
+    },
+    StartOver,
     Order,
     Close,
 }
@@ -84,11 +122,14 @@ impl Default for MetadataLog {
             jobs: BTreeMap::new(),
             uncommitted: VecDeque::new(),
             applied: Offset::ZERO,
+            taking: Taking::default(),
+            loading: None,
             committing: None,
             tail: Tail::default(),
             pulls: Pulls::default(),
             is_controller: false,
             is_caught_up: false,
+            is_open: false,
             closed: false,
         }
     }
@@ -138,7 +179,7 @@ impl MetadataLog {
 
     /// Forgets what is in the log no more.
     fn forget_past(&mut self, end: Offset) {
-        while self.uncommitted.back().is_some_and(|(last, _)| *last > end) {
+        while self.uncommitted.back().is_some_and(|last| last.end > end) {
             self.uncommitted.pop_back();
         }
         self.tail.cut(end);
@@ -147,8 +188,9 @@ impl MetadataLog {
 
 impl Node {
     pub(super) fn open_metadata_log(&mut self) {
-        // The log is never cut by age or size: its records are all there is of the cluster.
-        let config = LogConfig { retention: None, ..LogConfig::default() };
+        // The log is never cut by age or size: what goes is in a snapshot.
+        let segment_bytes = self.config.metadata_log.segment_bytes;
+        let config = LogConfig { retention: None, retention_bytes: None, segment_bytes, ..LogConfig::default() };
         let open = Job::Open { dir: DIR.to_string(), topic_id: TopicId::METADATA, config, wall: self.now.wall };
         self.run_metadata(open, MetadataJob::Open);
     }
@@ -176,8 +218,13 @@ impl Node {
                     self.respond_peer(id, PeerResponse::Vote(VoteResponse { granted: false, ..response }));
                 }
             }
+            (MetadataJob::Take, outcome) => self.on_snapshot_taken(outcome),
+            (MetadataJob::Store { turn, is_last }, outcome) => self.on_snapshot_stored(turn, is_last, outcome),
+            (MetadataJob::Piece { id, position }, outcome) => self.on_piece_read(id, position, outcome),
+            (MetadataJob::Order, Err(LogError::DiskFull | LogError::TooManyFiles)) => {}
             (_, Err(error)) => self.halt(&error.to_string()),
-            (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(&state),
+            (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(state),
+            (MetadataJob::Load, Ok(JobOutcome::SnapshotPiece { bytes, .. })) => self.on_snapshot_loaded(bytes),
             (MetadataJob::Read, Ok(JobOutcome::Read { batches })) => self.on_metadata_read(batches),
             (MetadataJob::Append { end, generation }, Ok(_)) => {
                 self.metadata.quorum().persisted(now, end, generation);
@@ -192,7 +239,7 @@ impl Node {
                 self.settle_quorum();
                 answer.into_iter().for_each(|(id, response)| self.respond_peer(id, PeerResponse::Vote(response)));
             }
-            (MetadataJob::Order, Ok(_)) => {}
+            (MetadataJob::Order | MetadataJob::StartOver, Ok(_)) => {}
             (kind, Ok(outcome)) => panic!("{kind:?} was answered by {outcome:?}"),
         }
         self.close_when_quiet();
@@ -203,7 +250,8 @@ impl Node {
         self.metadata.view().is_some_and(|quorum| quorum.voters() == [self.config.node])
     }
 
-    fn on_metadata_opened(&mut self, state: &LogState) {
+    /// The quorum over a log that is open and begins behind, or at the end of, one of these snapshots.
+    fn make_quorum(&mut self, state: &LogState, snapshots: Snapshots) {
         let waits = self.config.waits;
         let waits = QuorumWaits {
             election: waits.election_timeout,
@@ -211,6 +259,7 @@ impl Node {
             request: waits.quorum_request_timeout,
             // An idle leader must be heard of before its followers give it up, and they before it does.
             poll: waits.replica_fetch_wait.min(Duration(waits.quorum_fetch_timeout.0 / 4)),
+            piece_bytes: self.config.metadata_log.snapshot_piece_bytes,
         };
         let me = (self.config.node, self.config.directory);
         let voters = match self.config.voters.as_slice() {
@@ -218,11 +267,9 @@ impl Node {
             voters => voters.to_vec(),
         };
         let prng = Prng::new(self.quorum_seed);
-        self.metadata.quorum = Some(Quorum::new(me, voters, waits, self.recovered.vote, state, prng));
-        if state.log_start != Offset::ZERO {
-            return self.halt("its beginning is missing");
-        }
-        self.read_metadata(Offset::ZERO);
+        self.metadata.quorum = Some(Quorum::new(me, voters, waits, self.recovered.vote, state, snapshots, prng));
+        let begin = snapshots.newest.map_or(Offset::ZERO, |snapshot| snapshot.end);
+        self.read_metadata(begin);
     }
 
     fn read_metadata(&mut self, from: Offset) {
@@ -242,11 +289,14 @@ impl Node {
         let mut next = None;
         for batch in pieces.into_iter().flat_map(Batches) {
             let read = batch.map_err(|e| e.to_string()).and_then(|batch| {
-                next = Some(batch.header().next_offset());
-                commit::read_records(&batch)
+                let (end, bytes) = (batch.header().next_offset(), batch.size());
+                next = Some(end);
+                Ok(Uncommitted { end, bytes, records: read_batch(&batch)? })
             });
             match read {
-                Ok(records) => self.metadata.uncommitted.push_back((next.expect("just set"), records)),
+                // A snapshot may end within what is read together.
+                Ok(batch) if batch.end <= self.metadata.applied => {}
+                Ok(batch) => self.metadata.uncommitted.push_back(batch),
                 Err(reason) => return self.halt(&reason),
             }
         }
@@ -293,6 +343,10 @@ impl Node {
                 self.run_metadata(Job::Truncate { to }, MetadataJob::Truncate { generation });
             }
             Order::Append(batches) => self.append_follower(batches, generation),
+            Order::WriteSnapshot { id, position, piece, is_last, turn } => {
+                self.store_piece(Job::WriteSnapshot { id, position, piece, is_last }, turn);
+            }
+            Order::LoadSnapshot { id, turn } => self.load_snapshot(id, Purpose::Install { turn }),
             Order::Halt(reason) => self.halt(&reason),
         }
     }
@@ -302,8 +356,10 @@ impl Node {
         let mut end = Offset::ZERO;
         for batch in &batches {
             end = batch.header().next_offset();
-            match commit::read_records(batch) {
-                Ok(records) => self.metadata.uncommitted.push_back((end, records)),
+            match read_batch(batch) {
+                Ok(records) => {
+                    self.metadata.uncommitted.push_back(Uncommitted { end, bytes: batch.size(), records });
+                }
                 Err(reason) => return self.halt(&reason),
             }
             self.metadata.tail.push(batch.clone());
@@ -342,7 +398,7 @@ impl Node {
     }
 
     pub(super) fn close_metadata_log(&mut self) {
-        if self.metadata.quorum.is_none() {
+        if !self.metadata.is_open {
             self.metadata.closed = true;
             return self.close_when_quiet();
         }

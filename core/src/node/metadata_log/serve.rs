@@ -126,7 +126,7 @@ impl Node {
         match verdict {
             FetchVerdict::Refused(error) => fetched.error = error,
             FetchVerdict::Diverging(epoch, end) => fetched.diverging = Some((epoch, end)),
-            FetchVerdict::TooOld => fetched.error = ErrorCode::OffsetOutOfRange,
+            FetchVerdict::Snapshot(id) => fetched.snapshot = Some(id),
             FetchVerdict::Read => {
                 let max_bytes = request.max_bytes.min(limits::METADATA_FETCH_BYTES_MAX);
                 let deadline = self.now.mono.after(request.max_wait.min(limits::FETCH_WAIT_MAX));

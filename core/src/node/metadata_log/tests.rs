@@ -21,6 +21,8 @@ use crate::{
     time::{Duration, Instant},
 };
 
+mod snapshots;
+
 /// What must be true at any time, and what is remembered for it.
 #[derive(Default)]
 struct Watch {
@@ -65,7 +67,8 @@ impl Watch {
             self.elected += 1;
             for (&end, &epoch) in &self.committed {
                 let has = quorum.epochs().epoch_at(Offset(end.0 - 1));
-                assert!(end <= quorum.log_end() && has == Some(epoch), "M4: leader {id} lacks what ends at {end}");
+                let has = has == Some(epoch) || end <= quorum.log_start();
+                assert!(end <= quorum.log_end() && has, "M4: leader {id} lacks what ends at {end}");
             }
         }
     }
@@ -83,10 +86,15 @@ impl Watch {
         if high_watermark > Offset::ZERO && before.1 != high_watermark {
             let has = self.durable.values().filter(|end| **end >= high_watermark).count();
             assert!(has * 2 > quorum.voters().len(), "M6: {high_watermark} is on the disks of {has}");
-            let epoch = quorum.epochs().epoch_at(Offset(high_watermark.0 - 1)).expect("it is in the log");
+            // Below the log's start its snapshot has it.
+            let snapshot = quorum.snapshot().filter(|snapshot| snapshot.end == high_watermark);
+            let epoch = quorum.epochs().epoch_at(Offset(high_watermark.0 - 1)).or(snapshot.map(|it| it.epoch));
+            let epoch = epoch.expect("it is in the log");
             let known = *self.committed.entry(high_watermark).or_insert(epoch);
             assert_eq!(known, epoch, "M3: two records at {high_watermark} are committed");
         }
+        let sound = quorum.log_start() == Offset::ZERO || quorum.snapshot_end() >= quorum.log_start();
+        assert!(sound && quorum.snapshot_end() <= high_watermark, "M8: node {id} starts at {}", quorum.log_start());
         if before.2 != applied {
             let canonical = self.images.entry(applied).or_insert_with(|| node.image().clone());
             assert_eq!(canonical, node.image(), "M5: node {id} has applied something else up to {applied}");
@@ -274,7 +282,7 @@ fn a_node_without_a_vote_follows_and_catches_up() {
 
 /// A cluster through a minute of kills, losses of power and cuts; then all is well again and must be found so.
 fn history(voters: i32, seed: u64) -> u64 {
-    let mut rig = Rig::cluster(voters, seed);
+    let mut rig = if seed % 2 == 0 { Rig::cluster(voters, seed) } else { snapshots::cluster(voters, seed) };
     let mut watch = Watch::default();
     let nodes = rig.nodes();
     let mut stopping = BTreeSet::new();
