@@ -23,19 +23,20 @@ fn subject(node: NodeId, id: SnapshotId) -> String {
     format!("node {node}, snapshot {}-{}", id.end, id.epoch)
 }
 
-/// A node begins to write a snapshot: of what is committed, up to the end of a batch.
-pub fn begun(canon: &Canon, node: NodeId, ledger: &Ledger, id: SnapshotId, alone: bool) -> Result<(), Violation> {
-    if !alone && id.end > canon.end(ledger.id) {
-        let why = format!("only what is below {} is committed", canon.end(ledger.id));
+/// A node begins to write a snapshot: of what is committed, up to the end of a batch. What is committed below `mark`, the node's own
+/// high watermark, others may not know yet.
+pub fn begun(canon: &Canon, node: NodeId, ledger: &Ledger, id: SnapshotId, mark: Offset) -> Result<(), Violation> {
+    let end = canon.end(ledger.id).max(mark);
+    if id.end > end {
+        let why = format!("only what is below {end} is committed");
         return Err(violation(CODE, "uncommitted-snapshot", subject(node, id), why));
     }
     let shared = canon.committed.get(&ledger.id).and_then(|it| it.batches.range(..id.end).next_back());
     let shared = shared.map(|(_, print)| (print.next, print.epoch));
     let own = ledger.held.range(..id.end).next_back();
     let own = own.map(|(_, held)| (held.header.next_offset(), held.header.leader_epoch));
-    let last = if alone { own } else { shared };
-    if last != Some((id.end, id.epoch)) {
-        let why = format!("the batch before ends at and is of {last:?}");
+    if ![own, shared].contains(&Some((id.end, id.epoch))) {
+        let why = format!("the batch before ends at and is of {own:?} here, {shared:?} elsewhere");
         return Err(violation(CODE, "not-on-a-batch", subject(node, id), why));
     }
     Ok(())
@@ -113,13 +114,14 @@ mod tests {
         let mut canon = Canon::default();
         let log = book(&[batch(0, None, &[(1, Some(0)), (2, Some(1))]), batch(2, None, &[(1, Some(2))])]);
         marked(&mut canon, NODE, &log, Offset(2)).expect("it is the first");
-        let begin = |id, alone| anomaly(begun(&canon, NODE, &log, id, alone));
-        assert_eq!(begin(id(2, 0), false), None);
-        assert_eq!(begin(id(1, 0), false), Some("not-on-a-batch"));
-        assert_eq!(begin(id(2, 1), false), Some("not-on-a-batch"));
-        assert_eq!(begin(id(3, 0), false), Some("uncommitted-snapshot"));
-        assert_eq!(begin(id(3, 0), true), None);
-        assert_eq!(begin(id(1, 0), true), Some("not-on-a-batch"));
+        let begin = |log: &Ledger, id, mark| anomaly(begun(&canon, NODE, log, id, Offset(mark)));
+        assert_eq!(begin(&log, id(2, 0), 0), None);
+        assert_eq!(begin(&log, id(1, 0), 0), Some("not-on-a-batch"));
+        assert_eq!(begin(&log, id(2, 1), 0), Some("not-on-a-batch"));
+        assert_eq!(begin(&log, id(3, 0), 2), Some("uncommitted-snapshot"));
+        assert_eq!(begin(&log, id(3, 0), 3), None);
+        assert_eq!(begin(&book(&[]), id(2, 0), 0), None, "one that is fetched");
+        assert_eq!(begin(&book(&[]), id(1, 0), 0), Some("not-on-a-batch"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tidelog_core::{
     ids::{JobId, LogId, NodeId},
     log::{Job, JobOutcome, LogDir, LogError, Step},
     message::SnapshotId,
+    offset::Offset,
 };
 
 use super::{Env, Host, metadata_partition};
@@ -19,7 +20,8 @@ impl Host {
     /// An order about the metadata log or a snapshot of it is about to go out.
     pub(super) fn watch_snapshot_order(&self, env: &mut Env<'_>, effect: &Effect) -> Result<(), Violation> {
         let Effect::Run { log: LogId::METADATA, job, order } = effect else { return Ok(()) };
-        let (me, alone) = (NodeId(self.index as i32), env.config.nodes == 1);
+        let me = NodeId(self.index as i32);
+        let mark = self.quorum().map_or(Offset::ZERO, |quorum| quorum.high_watermark());
         let canon = &mut env.oracle.canon;
         let shelf = canon.shelves.entry(env.directories[self.index]).or_default();
         match order {
@@ -33,7 +35,7 @@ impl Host {
                 if let Some(ledger) = env.oracle.ledgers.get(&(self.index, metadata_partition()))
                     && *position == 0
                 {
-                    return m8::begun(&env.oracle.canon, me, ledger, *id, alone);
+                    return m8::begun(&env.oracle.canon, me, ledger, *id, mark);
                 }
                 Ok(())
             }
