@@ -269,13 +269,13 @@ knobs! {
     buggify = 0, |_r| 0;
 
     /// `metadata.log.max.record.bytes.between.snapshots`
-    snapshot_bytes = 20 << 20, |r| r.log_between(200, 200_000);
+    snapshot_bytes = 20_971_520, |r| r.log_between(200, 200_000);
     /// `metadata.log.max.snapshot.interval.ms`
     snapshot_interval_ms = 3_600_000, |r| if r.chance(300_000) { r.log_between(500, 20_000) } else { 3_600_000 };
     /// How much of a snapshot is fetched at a time.
-    snapshot_piece_bytes = 1 << 20, |r| r.log_between(64, 1 << 20);
+    snapshot_piece_bytes = 1_048_576, |r| r.log_between(64, 1 << 20);
     /// Bytes of a segment of the metadata log.
-    metadata_segment_bytes = 32 << 20, |r| r.log_between(256, 1 << 20);
+    metadata_segment_bytes = 33_554_432, |r| r.log_between(256, 1 << 20);
 }
 
 impl Config {

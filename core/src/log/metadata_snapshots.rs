@@ -97,19 +97,19 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_there_as_a_whole_or_not_at_all_whenever_the_power_goes() {
-        for seed in 0..60 {
+        for seed in 0..60u64 {
             let disk = folder();
             write(&disk, id(7), 0, b"old", true).expect("nothing fails");
             assert_eq!(find(&disk), Ok([id(7)].into()));
             write(&disk, id(9), 0, b"first ", false).expect("nothing fails");
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 write(&disk, id(9), 6, b"second", true).expect("nothing fails");
             }
             disk.lose_power(&mut Prng::new(seed));
             let found = find(&disk).expect("it can be listed");
-            let expected: &[SnapshotId] = if seed % 2 == 0 { &[id(7), id(9)] } else { &[id(7)] };
+            let expected: &[SnapshotId] = if seed.is_multiple_of(2) { &[id(7), id(9)] } else { &[id(7)] };
             assert_eq!(found, expected, "seed {seed}");
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 assert_eq!(read(&disk, id(9), 0, 100), Ok((Bytes::from_static(b"first second"), Some(12))));
                 assert_eq!(read(&disk, id(9), 6, 3), Ok((Bytes::from_static(b"sec"), Some(12))));
             }

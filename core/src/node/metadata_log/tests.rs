@@ -282,7 +282,7 @@ fn a_node_without_a_vote_follows_and_catches_up() {
 
 /// A cluster through a minute of kills, losses of power and cuts; then all is well again and must be found so.
 fn history(voters: i32, seed: u64) -> u64 {
-    let mut rig = if seed % 2 == 0 { Rig::cluster(voters, seed) } else { snapshots::cluster(voters, seed) };
+    let mut rig = if seed.is_multiple_of(2) { Rig::cluster(voters, seed) } else { snapshots::cluster(voters, seed) };
     let mut watch = Watch::default();
     let nodes = rig.nodes();
     let mut stopping = BTreeSet::new();
