@@ -73,7 +73,7 @@ pub struct PartitionState {
 }
 
 /// The snapshots of one data directory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shelf {
     /// Bytes of those that are being written.
     pub writing: BTreeMap<SnapshotId, Vec<u8>>,
