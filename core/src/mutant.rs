@@ -83,6 +83,14 @@ pub enum Mutant {
     X33,
     /// A single voter resigns because it hears of no majority (KAFKA-16144).
     X34,
+    /// A snapshot is named for its last offset instead of the one after it (KAFKA-14618).
+    X37,
+    /// Retention by size deletes segments of the metadata log that no snapshot stands for (KAFKA-14238).
+    X38,
+    /// A snapshot is taken when half a batch is applied (KAFKA-17713).
+    X39,
+    /// The snapshot that is read at start is not applied (Redpanda c9c675e).
+    X40,
     /// A question for votes puts off the elections of those who are asked.
     X41,
     /// Records count as on a majority's disks when they are written and not synced (NATS server issue 7564).

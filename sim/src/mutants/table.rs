@@ -25,7 +25,7 @@ pub(super) const SURVIVORS: &[(&str, &str)] = &[];
 /// What the catalogue has and no line of code here could do.
 pub(super) const ABSENT: &[(&str, &str)] = &[
     ("X21, X22", "followers serve no readers (KIP-392 is not built)"),
-    ("X35 to X40", "the metadata log has no snapshots, and voters do not come and go"),
+    ("X35, X36", "voters do not come and go"),
     ("X51 to X60, X63 to X66, X69, X70, X86", "there are no transactions"),
     ("X71 to X80", "there are no consumer groups"),
 ];
@@ -68,6 +68,16 @@ const UNREST: Pins =
 
 /// Messages are late, now and then by much.
 const LATE: Pins = &[("jitter_us", 20_000), ("long_delays_ppm", 10_000), ("stall", 1)];
+
+/// Snapshots of the metadata are taken all the time, and the log below them goes.
+const SNAPSHOTS: Pins = &[
+    ("snapshot_bytes", 1_000),
+    ("metadata_segment_bytes", 1_000),
+    ("kill", 1),
+    ("admins", 1),
+    ("churned_topics", 1),
+    ("replicated_durability", 0),
+];
 
 /// Two of five nodes do not vote, so that their disks may be taken away.
 const WIPES: Pins = &[("nodes", 5), ("voters", 3), ("wipe", 1)];
@@ -123,6 +133,10 @@ planted! {
     X32 "the metadata log is cut below its high watermark" ["M7"] (CLUSTER HASTY UNREST) {}
     X33 "a leader that hears of nobody does not resign" ["M10" "H2"] (CLUSTER HASTY UNREST) {}
     X34 "a single voter resigns for want of a majority" ["L1" "L2" "M10"] (CLUSTER HASTY) { voters = 1 }
+    X37 "a snapshot is named for its last offset instead of the next" ["M8"] (CLUSTER HASTY SNAPSHOTS) {}
+    X38 "retention deletes metadata that no snapshot stands for" ["M8" "L2"] (CLUSTER HASTY SNAPSHOTS) {}
+    X39 "a snapshot is taken when half a batch is applied" ["M8" "M11"] (CLUSTER HASTY SNAPSHOTS) {}
+    X40 "the snapshot that is read at start is not applied" ["M11" "L2"] (CLUSTER HASTY SNAPSHOTS) { kill = 1 }
     X41 "a question for votes puts off the elections of those asked" ["L1" "L2"] (CLUSTER HASTY) {
         nodes = 4, whole_core = 0, split = 1, kill = 1
     }

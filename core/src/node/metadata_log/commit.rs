@@ -70,9 +70,15 @@ impl Node {
     pub(super) fn apply_committed(&mut self) {
         let committed = self.metadata.quorum().high_watermark();
         while let Some(batch) = self.metadata.uncommitted.pop_front_if(|batch| batch.end <= committed) {
-            batch.records.iter().for_each(|record| self.apply(record));
+            let early = if mutant!(X39) { batch.records.len() / 2 } else { batch.records.len() };
+            batch.records[..early].iter().for_each(|record| self.apply(record));
             self.metadata.applied = batch.end;
             self.metadata.taking.note(batch.bytes, self.now.mono);
+            if early < batch.records.len() {
+                // The planted bug: half a batch is in it.
+                self.snapshot_when_due();
+                batch.records[early..].iter().for_each(|record| self.apply(record));
+            }
         }
         self.snapshot_when_due();
         if let Some(committing) = self.metadata.committing.as_mut().filter(|c| c.end <= committed) {

@@ -190,7 +190,12 @@ impl Node {
     pub(super) fn open_metadata_log(&mut self) {
         // The log is never cut by age or size: what goes is in a snapshot.
         let segment_bytes = self.config.metadata_log.segment_bytes;
-        let config = LogConfig { retention: None, retention_bytes: None, segment_bytes, ..LogConfig::default() };
+        let config = LogConfig {
+            retention: None,
+            retention_bytes: mutant!(X38).then_some(2_000),
+            segment_bytes,
+            ..LogConfig::default()
+        };
         let open = Job::Open { dir: DIR.to_string(), topic_id: TopicId::METADATA, config, wall: self.now.wall };
         self.run_metadata(open, MetadataJob::Open);
     }

@@ -24,6 +24,7 @@ use crate::{
     limits,
     log::{Job, JobOutcome, LogError, LogState},
     message::{ErrorCode, FetchSnapshotRequest, FetchSnapshotResponse, PeerResponse, SnapshotId},
+    mutant,
     node::{startup::Phase, timers::TimerKind},
     offset::Offset,
     quorum::Snapshots,
@@ -119,7 +120,8 @@ impl Node {
         };
         match (loading.purpose, image) {
             (Purpose::Start { state, .. }, Ok(image)) => {
-                image.since(&self.image).iter().for_each(|record| self.apply(record));
+                let records = if mutant!(X40) { Vec::new() } else { image.since(&self.image) };
+                records.iter().for_each(|record| self.apply(record));
                 self.metadata.applied = loading.id.end;
                 self.begin_at(state, loading.id);
             }
@@ -196,7 +198,9 @@ impl Node {
 
     fn begin_snapshot(&mut self) {
         self.timers.set_alarm(TimerKind::Snapshot, None);
-        let (end, wall) = (self.metadata.applied, self.now.wall);
+        // The planted bug: the last offset for the one after it.
+        let end = Offset(self.metadata.applied.0 - i64::from(mutant!(X37)));
+        let wall = self.now.wall;
         let taking = &mut self.metadata.taking;
         (taking.bytes, taking.since) = (0, None);
         let quorum = self.metadata.quorum.as_ref().expect("something was applied");
