@@ -213,7 +213,9 @@ impl Reader {
                     let gone = matches!(answer.error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
                     // Smaller than any probe is a limit that chaos has set: an answer all the same.
                     let refused = matches!(answer.error, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge);
-                    lane.probed = answer.error.is_none() || gone || refused;
+                    // Too few replicas are left whose disks are whole: it says so, and it will stay so.
+                    let lacks = answer.error == ErrorCode::NotEnoughReplicas && scene.history.rotten.contains(&to);
+                    lane.probed = answer.error.is_none() || gone || refused || lacks;
                     if answer.error.is_none()
                         && let Some(value) = lane.probe
                     {

@@ -287,7 +287,7 @@ impl World {
                     self.with_host(node, Host::start)?;
                 }
             }
-            Event::Resume(node) if !self.is_inside(node) => {}
+            Event::Resume(node) if self.frozen[node] == Some(Frozen::Paused) => {}
             Event::Resume(node) => {
                 let host = &mut self.hosts[node];
                 host.paused_until = None;
@@ -401,8 +401,10 @@ impl World {
         // Nobody hears what a dying process says.
         self.at_host(node, &mut Vec::new(), &mut Vec::new(), |host, env| host.die(env, ending));
         for conn in self.net.to(node) {
+            // What is closed already is not heard of again: only its own end still comes.
+            let is_open = self.net.get(conn).is_some_and(|conn| conn.stage != Stage::Closed);
             let silent = ending == Ending::PowerLost && self.random.chance(500_000);
-            if silent {
+            if silent && is_open {
                 if let Some(conn) = self.net.get(conn) {
                     conn.stage = Stage::Silent;
                 }
