@@ -6,8 +6,9 @@ PYTEST := cd tests && TIDELOG_BIN=$(abspath $(TARGET))/sim/tidelog ../.venv/bin/
 SEEDS ?= 0..2000
 SMOKE_SEEDS ?= 0..200
 FUZZ_SECONDS ?= 60
+MADSIM_SEEDS ?= 0..100
 
-.PHONY: run test lint unit prepare binary outside smoke sim crash chaos roundtrip bench fuzz
+.PHONY: run test lint unit prepare binary outside smoke sim crash chaos madsim roundtrip bench fuzz
 
 # A server on its defaults: data in ./tidelog-data, Kafka on 127.0.0.1:9092.
 run:
@@ -51,6 +52,11 @@ crash: prepare binary
 # Ten minutes of faults against a real three-node cluster (MINUTES, SEED, RATE), judged by the simulator's checker.
 chaos: prepare binary
 	cd tests && PYTHONPATH=. TIDELOG_BIN=$(abspath $(TARGET))/sim/tidelog ../.venv/bin/python -m chaos
+
+# The shell on madsim, tasks in random order: MADSIM_SEEDS=A..B. The flag builds everything anew, in a folder of its own.
+madsim:
+	SEEDS=$(MADSIM_SEEDS) RUSTFLAGS="--cfg madsim" $(CARGO) test --quiet -p tidelog-server --test shell \
+		--target-dir $(TARGET)/madsim -- --nocapture
 
 # 220 MB of real text through every pair of tools and every codec.
 roundtrip: prepare binary

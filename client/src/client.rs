@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tidelog_core::{
@@ -23,6 +23,7 @@ use crate::{
     link::{self, Greeted},
     producer::Producer,
     protocol::{Native, Protocol},
+    runtime::{Runtime, TokioRuntime},
     wire::Endpoint,
 };
 
@@ -58,6 +59,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: ClientConfig,
+    pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) protocol: Arc<dyn Protocol>,
     bootstrap: Vec<String>,
     /// Where nodes have said that they can be reached.
@@ -85,6 +87,25 @@ impl Client {
         bootstrap: &str,
         config: ClientConfig,
     ) -> Result<Self, Error> {
+        Self::begin(Arc::new(TokioRuntime::new()), protocol, bootstrap, config).await
+    }
+
+    /// As [`Client::connect_speaking`], on another runtime than tokio's. Without a protocol it is the native one.
+    pub async fn connect_on(
+        runtime: Arc<dyn Runtime>,
+        protocol: Option<Arc<dyn Protocol>>,
+        bootstrap: &str,
+        config: ClientConfig,
+    ) -> Result<Self, Error> {
+        Self::begin(runtime, protocol.unwrap_or_else(|| Arc::new(Native)), bootstrap, config).await
+    }
+
+    async fn begin(
+        runtime: Arc<dyn Runtime>,
+        protocol: Arc<dyn Protocol>,
+        bootstrap: &str,
+        config: ClientConfig,
+    ) -> Result<Self, Error> {
         let bootstrap: Vec<String> =
             bootstrap.split(',').map(|a| a.trim().to_string()).filter(|a| !a.is_empty()).collect();
         if bootstrap.is_empty() {
@@ -96,11 +117,14 @@ impl Client {
                 return Err(Error::invalid(format!("{address} is not an address: it has no port")));
             }
         }
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let seed = config.seed.unwrap_or_else(|| mix(clock ^ u64::from(std::process::id()) << 32));
+        let seed = config.seed.unwrap_or_else(|| {
+            let nth = CLIENTS.fetch_add(1, Ordering::Relaxed);
+            mix(mix(runtime.wall().0.cast_unsigned() ^ u64::from(std::process::id()) << 32) ^ nth)
+        });
         let client = Self {
             shared: Arc::new(Shared {
                 config,
+                runtime,
                 protocol,
                 bootstrap,
                 learned: Mutex::default(),
@@ -143,6 +167,9 @@ impl Client {
         Err(first.expect("there is an address"))
     }
 }
+
+/// Tells clients of one process apart that begin in the same millisecond.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
     /// A seed of its own for each machine.

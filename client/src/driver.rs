@@ -13,18 +13,14 @@ use tidelog_core::{
     client::{Call, CallId, Machine, Order, Reply, Target},
     ids::NodeId,
     message::{Acks, Request},
-    time::Instant,
+    time::{Instant, Timestamp},
 };
-use tokio::{
-    sync::Notify,
-    task::AbortHandle,
-    time::{sleep, timeout_at},
-};
+use tokio::sync::Notify;
 
 use crate::{
     client::Shared,
-    clock::Clock,
     link::{self, Greeted, LinkReader, Outbox, Queued},
+    runtime::{EndTask, Work, within},
     wire::Correlation,
 };
 
@@ -36,7 +32,6 @@ pub(crate) trait Application<E>: Send + 'static {
 /// A machine with everything it needs to run.
 pub(crate) struct Driver<M: Machine, A> {
     shared: Arc<Shared>,
-    pub(crate) clock: Clock,
     state: Mutex<State<M, A>>,
     /// An earlier deadline than the timer waits for.
     hurry: Notify,
@@ -51,7 +46,7 @@ struct State<M: Machine, A> {
     bootstrap: usize,
     /// Until when the timer sleeps.
     alarm: Option<Instant>,
-    timer: Option<AbortHandle>,
+    timer: Option<EndTask>,
     stopped: bool,
 }
 
@@ -69,7 +64,7 @@ struct Link {
     outbox: Arc<Outbox>,
     /// Calls whose reply comes over it.
     open: BTreeSet<CallId>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<EndTask>,
     /// Failures to connect in a row, over links of the same key.
     failures: u32,
     /// The other end has answered.
@@ -86,7 +81,6 @@ where
     pub(crate) fn start(shared: Arc<Shared>, machine: M, application: A) -> Arc<Self> {
         let driver = Arc::new(Self {
             shared,
-            clock: Clock::new(),
             state: Mutex::new(State {
                 machine,
                 application,
@@ -99,8 +93,8 @@ where
             }),
             hurry: Notify::new(),
         });
-        let timer = tokio::spawn(driver.clone().keep_time());
-        driver.lock().timer = Some(timer.abort_handle());
+        let timer = driver.spawn(driver.clone().keep_time());
+        driver.lock().timer = Some(timer);
         driver
     }
 
@@ -113,7 +107,7 @@ where
     pub(crate) fn with_if<R>(self: &Arc<Self>, act: impl FnOnce(&mut M, &mut A, Instant) -> (R, bool)) -> R {
         let mut state = self.lock();
         let State { machine, application, .. } = &mut *state;
-        let (result, stirred) = act(machine, application, self.clock.now());
+        let (result, stirred) = act(machine, application, self.now());
         if stirred {
             self.pump(&mut state);
         }
@@ -128,8 +122,23 @@ where
             link.end();
         }
         if let Some(timer) = state.timer.take() {
-            timer.abort();
+            timer();
         }
+    }
+
+    /// The machine's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.shared.runtime.now()
+    }
+
+    /// Wall time, for records that bring none.
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.shared.runtime.wall()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> EndTask {
+        let task: Work<'static, ()> = Box::pin(task);
+        self.shared.runtime.spawn(task)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<M, A>> {
@@ -154,7 +163,7 @@ where
     }
 
     fn reply(self: &Arc<Self>, state: &mut State<M, A>, call: CallId, reply: Reply) {
-        state.machine.on_reply(self.clock.now(), call, reply);
+        state.machine.on_reply(self.now(), call, reply);
         self.pump(state);
     }
 
@@ -165,14 +174,17 @@ where
                 if state.stopped {
                     return;
                 }
-                state.machine.on_time(self.clock.now());
+                state.machine.on_time(self.now());
                 self.pump(&mut state);
                 state.alarm = state.machine.next_deadline();
                 state.alarm
             };
             match alarm {
                 // Over early means that the alarm was set earlier: look again either way.
-                Some(at) => drop(timeout_at(self.clock.at(at), self.hurry.notified()).await),
+                Some(at) => {
+                    let span = std::time::Duration::from_nanos(at.since(self.now()).0);
+                    within(&*self.shared.runtime, span, self.hurry.notified()).await.unwrap_or_default();
+                }
                 None => self.hurry.notified().await,
             }
         }
@@ -186,7 +198,7 @@ where
         }
         let frame = match self.shared.protocol.encode(Correlation(call.id.0), &call.request) {
             Ok(frame) => frame,
-            Err(error) => return state.machine.on_reply(self.clock.now(), call.id, Reply::Refused(error)),
+            Err(error) => return state.machine.on_reply(self.now(), call.id, Reply::Refused(error)),
         };
         let key = match call.to {
             Target::Node(node) => LinkKey::Node(node),
@@ -220,8 +232,8 @@ where
         let id = state.links_made;
         let bootstrap = state.bootstrap;
         let outbox = Arc::new(Outbox::default());
-        let task = tokio::spawn(self.clone().run_link(key, id, bootstrap, outbox.clone(), failures));
-        let tasks = vec![task.abort_handle()];
+        let task = self.spawn(self.clone().run_link(key, id, bootstrap, outbox.clone(), failures));
+        let tasks = vec![task];
         state.links.insert(key, Link { id, outbox, open: BTreeSet::new(), tasks, failures, is_up: false });
     }
 
@@ -239,7 +251,8 @@ where
             LinkKey::Node(_) => failures,
         };
         if failures_here > 0 {
-            sleep(RECONNECT_FIRST.saturating_mul(1 << failures_here.min(6)).min(RECONNECT_MAX)).await;
+            let span = RECONNECT_FIRST.saturating_mul(1 << failures_here.min(6)).min(RECONNECT_MAX);
+            self.shared.runtime.sleep(span).await;
         }
         let address = match key {
             LinkKey::Bootstrap => Ok(self.shared.bootstrap(bootstrap)),
@@ -276,7 +289,7 @@ where
             (link.failures, link.is_up) = (0, true);
             let driver = self.clone();
             let sent = move |call| driver.on_sent(key, id, call);
-            link.tasks.push(tokio::spawn(writer.run(outbox, sent)).abort_handle());
+            link.tasks.push(self.spawn(writer.run(outbox, sent)));
         }
         self.read(reader, key, id).await;
         let mut state = self.lock();
@@ -326,7 +339,7 @@ where
         let unsent: BTreeSet<CallId> = link.outbox.take_all().into_iter().map(|q| q.call).collect();
         let open = link.open.clone();
         link.end();
-        let now = self.clock.now();
+        let now = self.now();
         for call in open {
             let reply = if unsent.contains(&call) { Reply::NotSent } else { Reply::Lost };
             state.machine.on_reply(now, call, reply);
@@ -348,7 +361,7 @@ where
 impl Link {
     fn end(self) {
         for task in self.tasks {
-            task.abort();
+            task();
         }
     }
 }

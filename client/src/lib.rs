@@ -23,7 +23,8 @@
 //!
 //! What is decided (batching, retries, order, idempotence, leaders, offsets) is decided in
 //! [`tidelog_core::client`], the same code that the simulator tests; what stands here carries it out. Value types
-//! are core's own. The client needs a tokio runtime of any kind and nothing else.
+//! are core's own. The client needs a tokio runtime of any kind and nothing else;
+//! [`runtime`] says what it asks of it, for those who have another.
 //!
 //! Every error answers three questions: [`Error::kind`], what happened; [`Error::is_retriable`], can the same succeed
 //! later; [`Error::may_have_applied`], can it have happened all the same.
@@ -32,13 +33,13 @@
 
 mod admin;
 mod client;
-mod clock;
 mod consumer;
 mod driver;
 mod error;
 mod link;
 mod producer;
 pub mod protocol;
+pub mod runtime;
 pub mod wire;
 
 pub use admin::{Admin, Repeatable};

@@ -20,18 +20,14 @@ use tidelog_core::{
     ids::NodeId,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Notify,
-    time::timeout,
 };
 
 use crate::{
     client::Shared,
     protocol::Incoming,
+    runtime::{Connection, within},
     wire::{self, EncodedFrame, FromNode},
 };
 
@@ -90,28 +86,27 @@ pub(crate) struct Greeted {
 }
 
 pub(crate) struct LinkReader {
-    socket: OwnedReadHalf,
+    socket: Box<dyn AsyncRead + Send + Unpin>,
     frames: Box<dyn Incoming>,
 }
 
 pub(crate) struct LinkWriter {
-    socket: OwnedWriteHalf,
+    socket: Box<dyn AsyncWrite + Send + Unpin>,
 }
 
 /// Connects and greets within the client's timeout.
 pub(crate) async fn greet(shared: &Shared, address: &str) -> io::Result<Greeted> {
-    match timeout(shared.config.connect_timeout, greet_now(shared, address)).await {
-        Ok(greeted) => greeted,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+    match within(&*shared.runtime, shared.config.connect_timeout, greet_now(shared, address)).await {
+        Some(greeted) => greeted,
+        None => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
     }
 }
 
 async fn greet_now(shared: &Shared, address: &str) -> io::Result<Greeted> {
-    let socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let (reader, mut writer) = socket.into_split();
+    let Connection { input, output: mut writer } = shared.runtime.connect(address).await?;
     writer.write_all(&shared.protocol.greeting(&shared.config.software)?.to_bytes()).await?;
-    let mut reader = LinkReader { socket: reader, frames: shared.protocol.clone().incoming() };
+    writer.flush().await?;
+    let mut reader = LinkReader { socket: input, frames: shared.protocol.clone().incoming() };
     match reader.next().await?.message {
         FromNode::Hello(reply) => {
             let node = Some(reply.node).filter(|node| node.0 >= 0);
@@ -176,7 +171,7 @@ impl LinkWriter {
                 pieces.pop_front();
             }
         }
-        Ok(())
+        self.socket.flush().await
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 
 use crate::{
     client::Shared,
-    clock,
     driver::{Application, Driver},
     error::Error,
 };
@@ -146,7 +145,7 @@ impl Producer {
 
     /// As [`Producer::send`], to a topic that was looked up before.
     pub async fn send_to(&self, topic: Topic, record: NewRecord<'_>) -> Result<Delivery, Error> {
-        let record = stamped(record, Timestamp::NONE);
+        let record = stamped(record, || self.handle.driver.wall());
         loop {
             let appended = self.append(topic, &record, true);
             match appended {
@@ -158,7 +157,7 @@ impl Producer {
 
     /// Appends a record without a [`Delivery`]: [`Producer::flush`] tells of failures.
     pub async fn enqueue(&self, topic: Topic, record: NewRecord<'_>) -> Result<(), Error> {
-        let record = stamped(record, Timestamp::NONE);
+        let record = stamped(record, || self.handle.driver.wall());
         loop {
             match self.append(topic, &record, false) {
                 Ok(_) => return Ok(()),
@@ -179,11 +178,11 @@ impl Producer {
         // Numbers of the batches in `deliveries`.
         let mut numbers: Vec<u64> = Vec::new();
         while records.peek().is_some() {
-            let wall = clock::wall();
+            let wall = self.handle.driver.wall();
             let appended = self.handle.driver.with(|producer, reports, now| {
                 for _ in 0..RECORDS_AT_ONCE {
                     let Some(record) = records.peek() else { break };
-                    let appended = producer.append(now, topic.0, &stamped(*record, wall))?;
+                    let appended = producer.append(now, topic.0, &stamped(*record, || wall))?;
                     records.next();
                     deliveries.records += 1;
                     let number = appended.batch;
@@ -282,9 +281,9 @@ impl Producer {
 }
 
 /// The record with the time of now, if it brings none.
-fn stamped(mut record: NewRecord<'_>, wall: Timestamp) -> NewRecord<'_> {
+fn stamped(mut record: NewRecord<'_>, wall: impl FnOnce() -> Timestamp) -> NewRecord<'_> {
     if record.timestamp == Timestamp::NONE {
-        record.timestamp = if wall == Timestamp::NONE { clock::wall() } else { wall };
+        record.timestamp = wall();
     }
     record
 }

@@ -21,7 +21,7 @@ use std::{
 
 use tidelog_core::{
     ids::NodeId,
-    log::{Disk, LogConfig, LogDir, LogError, SyncTicket},
+    log::{Disk, LogConfig, LogDir, LogError},
     message::Endpoints,
     node::{MetadataLogConfig, Node, NodeConfig},
     time,
@@ -32,7 +32,7 @@ use self::directory::DataDirectory;
 use crate::{
     config::{ServeFlags, Settings},
     disk::raise_descriptor_limit,
-    driver::{Driver, DriverError, NodeHandle, Stopped},
+    driver::{DiskWork, Driver, DriverError, NodeHandle, Stopped, TimedDisk},
     env::{Env, StopSignal, TokioEnv, run_local, within},
     http, kafka,
     listener::{Context, HostPort, Stop, accept_all},
@@ -84,11 +84,12 @@ pub fn serve(flags: &ServeFlags) -> Result<(), ServeError> {
         let sockets = Sockets::bind(&env, &settings).await?;
         let mut signals = StopSignal::new().map_err(|error| failed("cannot watch for signals", error))?;
         // Connections and files share what the system allows.
-        let directory = DataDirectory::open(&settings, descriptors / 2)?;
+        let directory = DataDirectory::open(&env, &settings, descriptors / 2)?;
         let spawner = env.clone();
         let mut stdin = StdinEnd::watch(flags.stop_with_stdin);
         let signal = async move {
             let name = tokio::select! {
+                biased;
                 name = signals.next() => name,
                 () = stdin.ended() => "end of input",
             };
@@ -99,10 +100,31 @@ pub fn serve(flags: &ServeFlags) -> Result<(), ServeError> {
                 std::process::exit(i32::from(exit::FAILED));
             });
         };
-        let stopped = run(&env, &settings, sockets, directory, signal).await;
+        let working = |logs, disk, metrics| {
+            DiskWork::by_threads(logs, disk, metrics)
+                .map_err(|error| ServeError::new(exit::FAILED, format!("cannot start a thread: {error}"), ""))
+        };
+        // For whoever started the process and chose port 0. That nobody reads it is no error.
+        let announce = |line: &str| drop(writeln!(io::stdout(), "{line}"));
+        let stopped = run(&env, &settings, sockets, directory, working, announce, signal).await;
         stopped.map(|()| tracing::info!("stopped"))
     })
     .map_err(|error| failed("cannot start the runtime", error))?
+}
+
+/// Runs a node on a simulated runtime and disk until `signal` returns: all of [`serve`] but the process around it. `announce`
+/// gets the line that a process prints once its node serves clients.
+pub async fn serve_on<E: Env, D: TimedDisk>(
+    env: &E,
+    settings: &Settings,
+    disk: D,
+    announce: impl FnOnce(&str),
+    signal: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let sockets = Sockets::bind(env, settings).await?;
+    let directory = DataDirectory::on(env, settings, disk)?;
+    let working = |logs, disk, metrics| Ok(DiskWork::by_task(env, logs, disk, metrics));
+    run(env, settings, sockets, directory, working, announce, signal).await
 }
 
 /// The end of standard input, where it means something.
@@ -165,20 +187,16 @@ async fn bind<E: Env>(env: &E, name: &str, address: &str) -> Result<(E::Listener
     })
 }
 
-/// Runs a node over bound sockets and an open directory until `signal` returns.
-async fn run<E, D>(
+/// Runs a node over bound sockets and an open directory, on which `working` starts the work, until `signal` returns.
+async fn run<E: Env, D: Disk>(
     env: &E,
     settings: &Settings,
     sockets: Sockets<E>,
     directory: DataDirectory<D>,
+    working: impl FnOnce(LogDir<D>, D, Arc<Metrics>) -> Result<DiskWork<D>, ServeError>,
+    announce: impl FnOnce(&str),
     signal: impl Future<Output = ()>,
-) -> Result<(), ServeError>
-where
-    E: Env,
-    D: Disk + Send + 'static,
-    LogDir<D>: Send,
-    SyncTicket<D>: Send,
-{
+) -> Result<(), ServeError> {
     let DataDirectory { disk, logs, state, seed } = directory;
     let id = state.identity.node;
     let cluster_id = state.identity.cluster_id.clone();
@@ -187,16 +205,17 @@ where
         native: told(sockets.native.1, &settings.advertise_native).to_string(),
         kafka: told(sockets.kafka.1, &settings.advertise_kafka).to_string(),
     };
-    let incarnation = directory::incarnation()?;
+    let incarnation = directory::random(env)?;
     let node = Node::new(node_config(settings, &state, endpoints, incarnation), state, seed);
     let peers = settings.peers.0.iter().filter(|(node, _)| **node != id);
     let peers = peers.map(|(node, address)| (*node, address.to_string())).collect();
     let membership = Membership { cluster_id: cluster_id.clone(), peers };
-    let (driver, handle) = Driver::new(env.clone(), id, membership, node, logs, disk, Arc::new(Metrics::default()))
-        .map_err(|error| ServeError::new(exit::FAILED, format!("cannot start a thread: {error}"), ""))?;
+    let metrics = Arc::new(Metrics::default());
+    let work = working(logs, disk, Arc::clone(&metrics))?;
+    let (driver, handle) = Driver::new(env.clone(), id, membership, node, work, metrics);
     let (switch, stop) = Stop::new();
     let driving = driver.run(stop.clone());
-    let serving = serve_clients(env, settings, cluster_id, sockets, handle, stop, switch, signal);
+    let serving = serve_clients(env, settings, cluster_id, sockets, handle, stop, switch, announce, signal);
     let (driven, ()) = tokio::join!(driving, serving);
     driven.map_err(|error| match error {
         DriverError::Halted(reason) => ServeError::new(
@@ -230,6 +249,7 @@ async fn serve_clients<E: Env>(
     mut handle: NodeHandle,
     stop: Stop,
     switch: watch::Sender<bool>,
+    announce: impl FnOnce(&str),
     signal: impl Future<Output = ()>,
 ) {
     let context = |address: SocketAddr, advertised: &Option<HostPort>, open_max| {
@@ -249,8 +269,7 @@ async fn serve_clients<E: Env>(
         handle.ready().await?;
         let line = format!("listening kafka={} native={} http={}", sockets.kafka.1, sockets.native.1, sockets.http.1);
         tracing::info!("{line}");
-        // For whoever started the process and chose port 0. That nobody reads it is no error.
-        let _ = writeln!(io::stdout(), "{line}");
+        announce(&line);
         let shared = Arc::new(kafka::Shared::new(handle.id(), log_dir));
         let kafka_connection =
             move |context, stream, peer| kafka::connection(Arc::clone(&shared), context, stream, peer);

@@ -46,6 +46,22 @@ const CONFINED: [(&str, &[&str]); 4] = [
     ("capnpc", &["schemas/"]),
 ];
 
+/// What the shell and the client ask of their runtime they ask in one place each, so that both run on simulated ones:
+/// words that name a runtime, a socket or a clock.
+const OF_A_RUNTIME: [&str; 8] = [
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "SystemTime::now",
+    "tokio::spawn",
+    "tokio::time",
+    "tokio::signal",
+    "tokio::net",
+];
+
+/// Those places, and what runs as a process of its own: the verbs of the command line.
+const RUNTIMES: [&str; 3] = ["server/src/env/", "server/src/cli/", "client/src/runtime.rs"];
+
 #[test]
 fn dependencies_run_one_way() {
     let metadata = cargo_metadata();
@@ -137,6 +153,33 @@ fn foreign_formats_stay_at_their_edge() {
                         homes.join(", ")
                     ));
                 }
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_shell_and_the_client_ask_their_runtime_in_one_place() {
+    let mut breaches = Vec::new();
+    for file in source_files() {
+        let is_shell = file.path.starts_with("server/src/") || file.path.starts_with("client/src/");
+        if !is_shell || !file.path.ends_with(".rs") || is_test(&file.path) {
+            continue;
+        }
+        let lines = lines(&file.text);
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| !line.in_tests) {
+            if !RUNTIMES.iter().any(|home| file.path.starts_with(home)) {
+                for word in OF_A_RUNTIME.iter().filter(|word| names(&line.code, word)) {
+                    breaches.push(format!("{}:{}: `{word}`: ask `Env` or `Runtime`", file.path, line.number));
+                }
+            }
+            let next = lines.get(index + 1).map_or("", |next| next.code.trim());
+            if line.code.contains("select! {") && !next.is_empty() && next != "biased;" {
+                breaches.push(format!(
+                    "{}:{}: `select!` without `biased` draws from a generator that no seed reaches",
+                    file.path, line.number
+                ));
             }
         }
     }

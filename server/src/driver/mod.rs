@@ -20,28 +20,33 @@ mod handle;
 mod mailbox;
 mod worker;
 mod threads;
+mod task;
+mod work;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tidelog_core::{
     effect::Effect,
     ids::{LogId, NodeId, RequestId},
     input::Input,
     limits,
-    log::{Disk, Job, JobOutcome, LogDir, LogError, SyncTicket},
+    log::{Disk, Job, JobOutcome, LogError},
     message::{PeerResponse, Records, Response},
     node::Node,
     time::{self, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-pub use self::handle::{NodeHandle, Stopped};
 use self::{
     handle::{Call, Calls},
-    threads::DiskThreads,
     worker::{Ended, Order, append_bytes},
+};
+pub use self::{
+    handle::{NodeHandle, Stopped},
+    task::TimedDisk,
+    work::DiskWork,
 };
 use crate::{
     env::Env,
@@ -57,7 +62,7 @@ pub struct Driver<E: Env, D: Disk> {
     calls: Calls,
     /// Where answers go.
     pending: BTreeMap<RequestId, Pending>,
-    disk: DiskThreads<D>,
+    disk: DiskWork<D>,
     peers: Peers<E>,
     /// Orders not yet handed to the disk.
     orders: Vec<Order<D>>,
@@ -97,23 +102,16 @@ struct Pending {
 }
 
 impl<E: Env, D: Disk> Driver<E, D> {
-    /// A driver of the node `id` over an open data directory, and the handle that leads to it. `disk` is the
-    /// directory's own.
+    /// A driver of the node `id`, and the handle that leads to it. `disk` works on the directory whose state the node was
+    /// made from.
     pub fn new(
         env: E,
         id: NodeId,
         membership: Membership,
         node: Node,
-        dir: LogDir<D>,
-        disk: D,
+        disk: DiskWork<D>,
         metrics: Arc<Metrics>,
-    ) -> io::Result<(Self, NodeHandle)>
-    where
-        D: Send + 'static,
-        LogDir<D>: Send,
-        SyncTicket<D>: Send,
-    {
-        let disk = threads::spawn(dir, disk, Arc::clone(&metrics))?;
+    ) -> (Self, NodeHandle) {
         let (handle, calls) = NodeHandle::new(id, Arc::clone(&metrics));
         let peers = Peers::new(env.clone(), id, membership, handle.peer_events());
         let driver = Self {
@@ -132,7 +130,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             end: None,
             metrics,
         };
-        Ok((driver, handle))
+        (driver, handle)
     }
 
     /// Runs the node until it has stopped and its directory is closed.
@@ -311,7 +309,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         {
             self.ended(outcomes);
         }
-        self.disk.orders.send_all(&mut self.orders);
+        self.disk.order(&mut self.orders);
         self.metrics.disk_jobs.set(self.jobs_in_flight as u64);
         self.metrics.append_bytes_in_flight.set(self.append_bytes_in_flight as u64);
         self.metrics.requests_pending.set(self.pending.len() as u64);

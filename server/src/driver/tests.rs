@@ -25,7 +25,7 @@ use tidelog_core::{
 };
 
 use super::{
-    Driver, NodeHandle,
+    DiskWork, Driver, NodeHandle,
     worker::{Ended, Synced, Worker},
 };
 use crate::{
@@ -146,8 +146,8 @@ where
         let (dir, config, state) = open_dir(&disk);
         let node = Node::new(config, state, 1);
         let metrics = Arc::new(Metrics::default());
-        let (driver, mut handle) =
-            Driver::new(env.clone(), NodeId(1), Membership::default(), node, dir, disk, metrics).expect("threads");
+        let work = DiskWork::by_threads(dir, disk, Arc::clone(&metrics)).expect("threads");
+        let (driver, mut handle) = Driver::new(env.clone(), NodeId(1), Membership::default(), node, work, metrics);
         let (switch, stop) = Stop::new();
         let driving = driver.run(stop);
         let working = async {

@@ -10,6 +10,7 @@
 use std::{
     collections::VecDeque,
     io,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -37,8 +38,6 @@ pub(super) struct DiskThreads<D: Disk> {
     metrics: Arc<Metrics>,
     /// What the disk thread is to do.
     pub(super) orders: Mailbox<Order<D>>,
-    /// What became of it.
-    pub(super) outcomes: mpsc::UnboundedReceiver<Vec<Ended>>,
     threads: [Option<JoinHandle<()>>; 2],
 }
 
@@ -74,8 +73,13 @@ impl<D: Disk> Drop for DiskThreads<D> {
     }
 }
 
-/// Starts the threads over an open directory.
-pub(super) fn spawn<D>(dir: LogDir<D>, disk: D, metrics: Arc<Metrics>) -> io::Result<DiskThreads<D>>
+/// Starts the threads over an open directory. What becomes of the orders is told to `ended`.
+pub(super) fn spawn<D>(
+    dir: LogDir<D>,
+    disk: D,
+    metrics: Arc<Metrics>,
+    ended: mpsc::UnboundedSender<Vec<Ended>>,
+) -> io::Result<DiskThreads<D>>
 where
     D: Disk + Send + 'static,
     LogDir<D>: Send,
@@ -83,8 +87,6 @@ where
 {
     let (orders, order_letters) = mailbox();
     let (syncs, sync_letters) = mailbox();
-    // Without a bound of its own: an outcome for each job, and those are bounded where they are ordered.
-    let (ended, outcomes) = mpsc::unbounded_channel();
     let syncing = {
         let disk = disk.clone();
         let orders = orders.clone();
@@ -100,7 +102,7 @@ where
             or_abort(move || disk_thread(&worker, &disk, &order_letters, &syncs, &ended, &metrics));
         })?
     };
-    Ok(DiskThreads { worker, disk, metrics, orders, outcomes, threads: [Some(working), Some(syncing)] })
+    Ok(DiskThreads { worker, disk, metrics, orders, threads: [Some(working), Some(syncing)] })
 }
 
 fn disk_thread<D: Disk>(
@@ -117,28 +119,13 @@ fn disk_thread<D: Disk>(
     let mut gathering: Option<Instant> = None;
     while letters.take(&mut orders, wait) {
         let mut held = worker.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(worker) = held.as_mut() else { return };
         let has_time = orders.is_empty();
         for order in orders.drain(..) {
-            match order {
-                Order::Run { log, job, order } => worker.run(log, job, order),
-                Order::Read { mut response, reply } => {
-                    if !reply.is_closed() {
-                        worker.read(&mut response);
-                        // Nobody may be waiting any more.
-                        let _ = reply.send(response);
-                    }
-                }
-                Order::Synced { results, took } => worker.synced(results, took),
-                Order::Checkpoint => worker.checkpoint(),
-                Order::Quit => return,
-                Order::Close { done } => {
-                    // The driver may have given up waiting.
-                    let _ = done.send(held.take().map_or(Ok(()), Worker::close));
-                    return;
-                }
+            if carry_out(&mut held, order).is_break() {
+                return;
             }
         }
+        let Some(worker) = held.as_mut() else { return };
         let until = worker.patience().map(|patience| *gathering.get_or_insert_with(|| Instant::now() + patience));
         if until.is_none_or(|until| Instant::now() >= until) {
             gathering = None;
@@ -168,7 +155,32 @@ fn disk_thread<D: Disk>(
     }
 }
 
-fn report<D: Disk>(worker: &mut Worker<D>, ended: &mpsc::UnboundedSender<Vec<Ended>>) {
+/// Has the worker do what is ordered; breaks when it was the last thing.
+pub(super) fn carry_out<D: Disk>(held: &mut Option<Worker<D>>, order: Order<D>) -> ControlFlow<()> {
+    let Some(worker) = held else { return ControlFlow::Break(()) };
+    match order {
+        Order::Run { log, job, order } => worker.run(log, job, order),
+        Order::Read { mut response, reply } => {
+            if !reply.is_closed() {
+                worker.read(&mut response);
+                // Nobody may be waiting any more.
+                let _ = reply.send(response);
+            }
+        }
+        Order::Synced { results, took } => worker.synced(results, took),
+        Order::Checkpoint => worker.checkpoint(),
+        Order::Quit => return ControlFlow::Break(()),
+        Order::Close { done } => {
+            // The driver may have given up waiting.
+            let _ = done.send(held.take().map_or(Ok(()), Worker::close));
+            return ControlFlow::Break(());
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Sends the outcomes that are there to the driver.
+pub(super) fn report<D: Disk>(worker: &mut Worker<D>, ended: &mpsc::UnboundedSender<Vec<Ended>>) {
     let outcomes = worker.take_ended();
     if !outcomes.is_empty() {
         // When the driver has gone, nobody waits for outcomes.
@@ -186,7 +198,8 @@ fn sync_thread<D: Disk>(disk: &D, letters: &Letters<Tickets<D>>, orders: &Mailbo
     }
 }
 
-fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> (Vec<Synced<D>>, Duration) {
+/// Runs the syncs of one group.
+pub(super) fn run_tickets<D: Disk>(disk: &D, tickets: Tickets<D>, metrics: &Metrics) -> (Vec<Synced<D>>, Duration) {
     let begun = Instant::now();
     let result = match &tickets[..] {
         [(_, ticket)] => ticket.run(disk),

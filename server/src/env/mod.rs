@@ -1,8 +1,12 @@
-//! The six things that the shell asks of its runtime: listen, accept, connect, sleep, spawn, now.
+//! The seven things that the shell asks of its runtime: listen, accept, connect, sleep, spawn, now, and random bits.
 //!
-//! Nothing else in this crate names a socket, a timer or a task, so that the very same shell runs on tokio in
-//! production ([`TokioEnv`]) and on a simulated network and clock in tests. Channels (`tokio::sync`) and the I/O
-//! traits are free for all: they are plain code without a runtime of their own.
+//! Nothing else of what `serve` runs names a socket, a timer, a task or a source of chance, so that the very same shell
+//! runs on tokio in production ([`TokioEnv`]) and on a simulated network and clock in tests. Channels (`tokio::sync`) and
+//! the I/O traits are free for all: they are plain code without a runtime of their own. So is `tokio::select!` while it
+//! is `biased`; otherwise it draws its order from a generator of tokio's, and no run could be repeated.
+//!
+//! The threads of the disk are no task of a runtime. On a simulated one a task takes their place: see
+//! [`DiskWork`](crate::driver::DiskWork).
 
 #[cfg(test)]
 mod pipes;
@@ -38,6 +42,8 @@ pub trait Env: Clone + 'static {
     fn spawn_local(&self, task: impl Future<Output = ()> + 'static);
     /// Both clocks.
     fn now(&self) -> Now;
+    /// Bits that nobody can foresee.
+    fn random(&self) -> io::Result<u128>;
 }
 
 /// Runs `work`, but no longer than `limit`; `None` when the time was over first.

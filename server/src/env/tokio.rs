@@ -48,6 +48,7 @@ impl StopSignal {
     /// The name of the next one that comes.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
@@ -92,6 +93,15 @@ impl Env for TokioEnv {
         Now {
             mono: time::Instant(u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)),
             wall: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    fn random(&self) -> io::Result<u128> {
+        let mut bits = [0; 16];
+        // The system gives short requests in full.
+        match rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())? {
+            16 => Ok(u128::from_be_bytes(bits)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 }

@@ -198,6 +198,7 @@ impl<'a, E: Env, N: Node> Connection<'a, E, N> {
         let (sender, pending) = mpsc::channel(CONNECTION_PRODUCES_IN_FLIGHT_MAX as usize);
         let mut writing = std::pin::pin!(self.write(output, pending));
         tokio::select! {
+            biased;
             ended = self.read(input, sender) => ended?,
             ended = &mut writing => return ended,
         }

@@ -294,6 +294,7 @@ impl<'a, E: Env> Connection<'a, E> {
         let (sender, pending) = mpsc::channel(NATIVE_REQUESTS_IN_FLIGHT_MAX);
         let mut writing = std::pin::pin!(self.write(output, pending));
         tokio::select! {
+            biased;
             ended = self.read(input, sender) => ended?,
             ended = &mut writing => return ended,
         }
@@ -446,7 +447,9 @@ impl<'a, E: Env> Connection<'a, E> {
         let mut is_open = true;
         let mut output = Output::default();
         while is_open || under_way.len() > fetches {
+            // New requests first: they are few at a time, and what is answered at once goes out with what was.
             let first = tokio::select! {
+                biased;
                 begun = pending.recv(), if is_open => {
                     match begun {
                         Some(begun) => {

@@ -290,29 +290,9 @@ impl<E: Env> Link<E> {
             let deadline = self.calls.next_deadline().into_iter().chain(probe).min();
             self.alarm.set(&self.env, deadline);
             let has_output = output.size() > 0;
+            // Time first, for it must not wait for a peer that never stops talking; then what is to be written.
             tokio::select! {
-                order = self.orders.recv() => {
-                    let Some(order) = order else { return Ok(Over) };
-                    let mut has_moved = self.take(order);
-                    while let Ok(order) = self.orders.try_recv() {
-                        has_moved |= self.take(order);
-                    }
-                    if has_moved {
-                        return Err(Broken::Moved);
-                    }
-                }
-                next = input.frame(&self.env) => match next? {
-                    Next::Came(frame) => {
-                        // The peer lives; a failure from here on is a new one.
-                        self.pause.reset();
-                        probe = None;
-                        self.answered(frame)?;
-                    }
-                    Next::End | Next::Idle if self.calls.is_empty() => return Err(Broken::Idle),
-                    Next::End => return Err(Broken::Closed),
-                    Next::Idle => {}
-                },
-                written = output.write_all(&self.env, &mut half), if has_output => written?,
+                biased;
                 () = &mut self.alarm => {
                     let now = self.env.now().mono;
                     if probe.is_some_and(|until| until <= now) {
@@ -326,6 +306,28 @@ impl<E: Env> Link<E> {
                         probe = Some(now.after(PROBE_WAIT_MAX));
                     }
                 }
+                order = self.orders.recv() => {
+                    let Some(order) = order else { return Ok(Over) };
+                    let mut has_moved = self.take(order);
+                    while let Ok(order) = self.orders.try_recv() {
+                        has_moved |= self.take(order);
+                    }
+                    if has_moved {
+                        return Err(Broken::Moved);
+                    }
+                }
+                written = output.write_all(&self.env, &mut half), if has_output => written?,
+                next = input.frame(&self.env) => match next? {
+                    Next::Came(frame) => {
+                        // The peer lives; a failure from here on is a new one.
+                        self.pause.reset();
+                        probe = None;
+                        self.answered(frame)?;
+                    }
+                    Next::End | Next::Idle if self.calls.is_empty() => return Err(Broken::Idle),
+                    Next::End => return Err(Broken::Closed),
+                    Next::Idle => {}
+                },
             }
         }
     }

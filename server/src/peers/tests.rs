@@ -73,6 +73,10 @@ impl Env for Net {
         let since = tokio::time::Instant::now() - self.zero;
         Now { mono: Instant(since.as_nanos() as u64), wall: Timestamp(0) }
     }
+
+    fn random(&self) -> io::Result<u128> {
+        Ok(0)
+    }
 }
 
 /// Node 1's calls, to node 2 at "b".

@@ -4,17 +4,18 @@ use std::{fs, io, path::Path};
 
 use tidelog_core::{
     ids::{DirectoryId, NodeId},
-    log::{DirError, DirState, Identity, LogDir},
+    log::{DirError, DirState, Disk, Identity, LogDir},
 };
 
 use super::{NODE_ID_DEFAULT, ServeError, exit};
 use crate::{
     config::Settings,
     disk::{DataLock, FileDisk, LockError},
+    env::Env,
 };
 
 /// An open data directory.
-pub(super) struct DataDirectory<D: tidelog_core::log::Disk> {
+pub(super) struct DataDirectory<D: Disk> {
     pub(super) disk: D,
     pub(super) logs: LogDir<D>,
     pub(super) state: DirState,
@@ -23,8 +24,9 @@ pub(super) struct DataDirectory<D: tidelog_core::log::Disk> {
 }
 
 impl DataDirectory<FileDisk> {
-    /// Opens the directory, formatting it first if it is new. Nothing is written to a folder that is not ours.
-    pub(super) fn open(settings: &Settings, open_files_max: usize) -> Result<Self, ServeError> {
+    /// Opens the folder that the settings name, formatting it first if it is new. Nothing is written to one that is not
+    /// ours.
+    pub(super) fn open(env: &impl Env, settings: &Settings, open_files_max: usize) -> Result<Self, ServeError> {
         let path = &settings.data;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         if let Some(file) = foreign(path).map_err(|error| unusable(path, &error))? {
@@ -37,7 +39,14 @@ impl DataDirectory<FileDisk> {
             }
             LockError::Io { error, .. } => unusable(path, error),
         })?;
-        let disk = FileDisk::new(lock, open_files_max);
+        Self::on(env, settings, FileDisk::new(lock, open_files_max))
+    }
+}
+
+impl<D: Disk> DataDirectory<D> {
+    /// Opens the directory on a disk, formatting it first if it is new.
+    pub(super) fn on(env: &impl Env, settings: &Settings, disk: D) -> Result<Self, ServeError> {
+        let path = &settings.data;
         let opened = match LogDir::open(disk.clone()) {
             Err(DirError::NotFormatted) => {
                 let identity = Identity {
@@ -46,9 +55,9 @@ impl DataDirectory<FileDisk> {
                         Some(asked) => asked.clone(),
                         None if !settings.peers.is_empty() => settings.peers.cluster_id(),
                         // Kafka's form of an id: 22 characters of base64.
-                        None => DirectoryId(random()?).to_string(),
+                        None => DirectoryId(random(env)?.to_be_bytes()).to_string(),
                     },
-                    directory: DirectoryId(random()?),
+                    directory: DirectoryId(random(env)?.to_be_bytes()),
                 };
                 LogDir::format(&disk, &identity).map_err(|error| refused(path, &error))?;
                 tracing::info!(data = %path.display(), cluster = identity.cluster_id, "formatted a new data directory");
@@ -75,14 +84,10 @@ impl DataDirectory<FileDisk> {
                 "a directory keeps its cluster id; leave the setting out, or choose another folder with --data DIR",
             ));
         }
-        let seed = u64::from_be_bytes(random()?);
+        let bits = random(env)?;
+        let seed = (bits as u64) ^ (bits >> 64) as u64;
         Ok(Self { disk, logs, state, seed })
     }
-}
-
-/// A number for this run of the process.
-pub(super) fn incarnation() -> Result<u128, ServeError> {
-    random().map(u128::from_be_bytes)
 }
 
 /// A file that says that this folder is not a data directory, if there is one.
@@ -134,12 +139,7 @@ fn unusable(path: &Path, error: &io::Error) -> ServeError {
     ServeError::new(exit::DATA, format!("cannot use {} as data directory: {error}", path.display()), hint)
 }
 
-/// Bytes from the system's generator.
-fn random<const N: usize>() -> Result<[u8; N], ServeError> {
-    let mut bytes = [0; N];
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-        // The system gives short requests in full.
-        Ok(drawn) if drawn == N => Ok(bytes),
-        drawn => Err(ServeError::new(exit::FAILED, format!("the system has no random bytes: {drawn:?}"), "")),
-    }
+/// Bits from the runtime's generator.
+pub(super) fn random(env: &impl Env) -> Result<u128, ServeError> {
+    env.random().map_err(|error| ServeError::new(exit::FAILED, format!("the system has no random bits: {error}"), ""))
 }
