@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod disk;
 pub mod driver;
 pub mod env;
+pub mod switch;
 pub mod http;
 pub mod kafka;
 pub mod listener;

@@ -5,9 +5,11 @@
 
 use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc, time::Duration};
 
-use tokio::sync::watch;
-
-use crate::{driver::NodeHandle, env::Env};
+use crate::{
+    driver::NodeHandle,
+    env::Env,
+    switch::{Switch, Switched},
+};
 
 /// What every connection of a listener gets.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ pub struct HostPort {
 
 /// Says when the node stops: finish the request at hand, begin no other.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(Switched);
 
 impl fmt::Display for HostPort {
     /// `host:port`, an IPv6 address in brackets.
@@ -64,20 +66,20 @@ impl<E: Env> Context<E> {
 
 impl Stop {
     /// The switch and what it switches.
-    pub fn new() -> (watch::Sender<bool>, Self) {
-        let (switch, stop) = watch::channel(false);
+    pub fn new() -> (Switch, Self) {
+        let (switch, stop) = Switch::new();
         (switch, Self(stop))
     }
 
     /// Is the node stopping?
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_on()
     }
 
     /// Returns once the node stops.
-    pub async fn requested(&mut self) {
+    pub async fn requested(&self) {
         // An error means that the switch is gone, and the node with it.
-        let _ = self.0.wait_for(|&stop| stop).await;
+        let _ = self.0.on().await;
     }
 }
 
@@ -88,7 +90,7 @@ where
     P: Fn(Context<E>, E::Stream, SocketAddr) -> F,
     F: Future<Output = ()> + 'static,
 {
-    let mut stop = context.stop.clone();
+    let stop = context.stop.clone();
     loop {
         let accepted = tokio::select! {
             biased;

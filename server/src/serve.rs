@@ -26,7 +26,7 @@ use tidelog_core::{
     node::{MetadataLogConfig, Node, NodeConfig},
     time,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use self::directory::DataDirectory;
 use crate::{
@@ -40,6 +40,7 @@ use crate::{
     metrics::Metrics,
     native,
     peers::Membership,
+    switch::Switch,
 };
 
 /// Why a node did not start, or did not stop well: one line, a hint, and the process's exit code.
@@ -246,9 +247,9 @@ async fn serve_clients<E: Env>(
     settings: &Settings,
     cluster_id: String,
     sockets: Sockets<E>,
-    mut handle: NodeHandle,
+    handle: NodeHandle,
     stop: Stop,
-    switch: watch::Sender<bool>,
+    switch: Switch,
     announce: impl FnOnce(&str),
     signal: impl Future<Output = ()>,
 ) {
@@ -283,7 +284,7 @@ async fn serve_clients<E: Env>(
         // Where it could not begin, the driver has ended by itself and says why.
         begun = begin => if begun.is_ok() { signal.await }
     }
-    switch.send_replace(true);
+    switch.turn_on();
     let drained = within(env, DRAIN_TIME_MAX, async {
         while counts.iter().any(|context| context.open() > 0) {
             env.sleep(DRAIN_CHECK_INTERVAL).await;

@@ -174,6 +174,12 @@ fn the_shell_and_the_client_ask_their_runtime_in_one_place() {
                     breaches.push(format!("{}:{}: `{word}`: ask `Env` or `Runtime`", file.path, line.number));
                 }
             }
+            if names(&line.code, "watch::channel") {
+                breaches.push(format!(
+                    "{}:{}: a `watch` wakes in an order that no seed decides: use `switch`",
+                    file.path, line.number
+                ));
+            }
             let next = lines.get(index + 1).map_or("", |next| next.code.trim());
             if line.code.contains("select! {") && !next.is_empty() && next != "biased;" {
                 breaches.push(format!(

@@ -16,9 +16,13 @@ use tidelog_core::{
     limits,
     message::{ProduceRequest, Request, Response},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{metrics::Metrics, peers::PeerEvent};
+use crate::{
+    metrics::Metrics,
+    peers::PeerEvent,
+    switch::{Switch, Switched},
+};
 
 /// The way to the node; clones lead to the same one.
 #[derive(Clone, Debug)]
@@ -27,7 +31,7 @@ pub struct NodeHandle {
     calls: mpsc::Sender<Call>,
     abandoned: mpsc::UnboundedSender<RequestId>,
     peer_events: mpsc::UnboundedSender<PeerEvent>,
-    ready: watch::Receiver<bool>,
+    ready: Switched,
 }
 
 #[derive(Debug)]
@@ -62,7 +66,7 @@ pub(super) struct Calls {
     pub(super) abandoned: mpsc::UnboundedReceiver<RequestId>,
     /// What happens between nodes. At most one for each call under way, and two for each connection.
     pub(super) peer_events: mpsc::UnboundedReceiver<PeerEvent>,
-    pub(super) ready: watch::Sender<bool>,
+    pub(super) ready: Switch,
 }
 
 impl NodeHandle {
@@ -71,7 +75,7 @@ impl NodeHandle {
         let (peer_events, peer_event_queue) = mpsc::unbounded_channel();
         let (calls, queue) = mpsc::channel(CALLS_QUEUED_MAX);
         let (abandoned, abandoned_queue) = mpsc::unbounded_channel();
-        let (ready_switch, ready) = watch::channel(false);
+        let (ready_switch, ready) = Switch::new();
         let append_budget = Arc::new(Semaphore::new(shares(limits::APPEND_BYTES_IN_FLIGHT_MAX)));
         let shared = Arc::new(Shared { id, next_request: AtomicU64::new(0), append_budget, metrics });
         let handle = Self { shared, calls, abandoned, peer_events, ready };
@@ -130,12 +134,12 @@ impl NodeHandle {
 
     /// Can clients be served?
     pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        self.ready.is_on()
     }
 
     /// Returns once clients can be served.
-    pub async fn ready(&mut self) -> Result<(), Stopped> {
-        self.ready.wait_for(|&ready| ready).await.map(|_| ()).map_err(|_| Stopped)
+    pub async fn ready(&self) -> Result<(), Stopped> {
+        self.ready.on().await.map_err(|_| Stopped)
     }
 
     /// What the node counts about itself.

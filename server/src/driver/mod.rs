@@ -134,7 +134,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
     }
 
     /// Runs the node until it has stopped and its directory is closed.
-    pub async fn run(mut self, mut stop: Stop) -> Result<(), DriverError> {
+    pub async fn run(mut self, stop: Stop) -> Result<(), DriverError> {
         self.handle(Input::Started);
         let mut calls = Vec::new();
         let mut alarm = Alarm::new();
@@ -277,7 +277,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 Effect::Ready => {
                     // What was recovered is not recovered again, however soon the next crash comes.
                     self.checkpoint();
-                    self.calls.ready.send_replace(true);
+                    self.calls.ready.turn_on();
                 }
                 Effect::LogFailed { dir, reason } => {
                     tracing::error!(log = dir, reason, "a log cannot be used; its partition is offline");

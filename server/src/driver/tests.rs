@@ -147,14 +147,14 @@ where
         let node = Node::new(config, state, 1);
         let metrics = Arc::new(Metrics::default());
         let work = DiskWork::by_threads(dir, disk, Arc::clone(&metrics)).expect("threads");
-        let (driver, mut handle) = Driver::new(env.clone(), NodeId(1), Membership::default(), node, work, metrics);
+        let (driver, handle) = Driver::new(env.clone(), NodeId(1), Membership::default(), node, work, metrics);
         let (switch, stop) = Stop::new();
         let driving = driver.run(stop);
         let working = async {
             handle.ready().await.expect("it becomes ready");
             let result = clients(handle, env).await;
             if close {
-                switch.send_replace(true);
+                switch.turn_on();
             }
             result
         };

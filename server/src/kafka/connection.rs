@@ -216,7 +216,7 @@ impl<'a, E: Env, N: Node> Connection<'a, E, N> {
         pending: mpsc::Sender<Pending<'a>>,
     ) -> Result<(), ConnectionError> {
         let env = self.env;
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         let mut frames = FrameReader::new(input);
         let mut bytes_max = FIRST_FRAME_BYTES_MAX;
         loop {

@@ -135,7 +135,7 @@ impl Asked for Behind {
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = Result<(), Stopped>>>> {
-        let mut node = self.node.clone();
+        let node = self.node.clone();
         Box::pin(async move { node.ready().await })
     }
 
@@ -278,7 +278,7 @@ impl<'a, E: Env> Connection<'a, E> {
                 Some(OfPeer { node, behind: self.behind })
             }
             None => {
-                let mut stop = self.stop.clone();
+                let stop = self.stop.clone();
                 tokio::select! {
                     biased;
                     () = stop.requested() => return Ok(()),
@@ -368,7 +368,7 @@ impl<'a, E: Env> Connection<'a, E> {
         mut input: Input<impl AsyncRead + Unpin>,
         pending: mpsc::Sender<Pending<'a>>,
     ) -> Result<(), ConnectionError> {
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         loop {
             let request = self.requests.acquire().await.expect("never closed");
             let next = tokio::select! {

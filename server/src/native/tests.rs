@@ -29,6 +29,7 @@ use crate::{
     env::Pipes,
     listener::{HostPort, Stop},
     peers::PeerEvent,
+    switch::Switch,
 };
 
 type Question = (Request, oneshot::Sender<Response>);
@@ -38,7 +39,7 @@ struct Peer {
     stream: DuplexStream,
     frames: FrameReader,
     questions: mpsc::UnboundedReceiver<Question>,
-    stop: watch::Sender<bool>,
+    stop: Switch,
     ended: Rc<Cell<bool>>,
     ready: watch::Sender<bool>,
     events: mpsc::UnboundedReceiver<PeerEvent>,
@@ -452,7 +453,7 @@ fn a_node_that_stops_finishes_what_it_has_begun() {
         let mut peer = Peer::greeted().await;
         peer.request(1, produce(Acks::All, b"a")).await;
         let (_, reply) = peer.question().await;
-        peer.stop.send(true).expect("it is watched");
+        peer.stop.turn_on();
         settle().await;
         peer.request(2, Request::DescribeCluster).await;
         reply.send(produced(ErrorCode::None)).expect("it is waited for");
@@ -509,7 +510,7 @@ fn nodes_are_let_in_before_clients_and_their_coming_and_going_is_told() {
         reply.send(Response::Peer(PeerResponse::Pong)).expect("somebody waits");
         assert_eq!(node.answer().await.message, FromNode::Response(Response::Peer(PeerResponse::Pong)));
         // A node that stops answers other nodes to the end.
-        node.stop.send_replace(true);
+        node.stop.turn_on();
         node.request(2, Request::Peer(PeerRequest::Ping)).await;
         let (_, reply) = node.question().await;
         reply.send(Response::Peer(PeerResponse::Pong)).expect("somebody waits");

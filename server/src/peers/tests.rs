@@ -238,7 +238,8 @@ fn nobody_there_is_known_at_once_and_who_comes_is_found_at_once() {
             near.call(PeerRequest::Ping, 60_000);
             assert_eq!(near.ended().await.1, Err(CallError::Refused));
         }
-        assert!(near.now() > Duration::from_secs(3) && near.now() < Duration::from_secs(10), "later ones do");
+        let waited = near.now();
+        assert!(waited > Duration::from_millis(150) && waited < Duration::from_secs(1), "later ones do, a moment each");
         // It has come, and says so itself.
         let mut queue = near.net.listen("b");
         let before = near.now();

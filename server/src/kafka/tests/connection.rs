@@ -10,7 +10,7 @@ use tidelog_core::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
 };
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
     driver::Stopped,
     env::Pipes,
     listener::{HostPort, Stop},
+    switch::Switch,
 };
 
 type Question = (Request, oneshot::Sender<Response>);
@@ -43,7 +44,7 @@ impl Node for Script {
 struct Peer {
     stream: DuplexStream,
     questions: mpsc::Receiver<Question>,
-    stop: watch::Sender<bool>,
+    stop: Switch,
     ended: Rc<Cell<bool>>,
 }
 
@@ -395,7 +396,7 @@ fn a_stopping_node_answers_what_is_under_way_and_takes_no_more() {
         let mut peer = Peer::connect();
         peer.send(&produce(0, -1, 10)).await;
         let question = peer.question().await;
-        peer.stop.send(true).expect("the connection watches");
+        peer.stop.turn_on();
         settle().await;
         assert!(!peer.ended.get());
         acknowledge(question);

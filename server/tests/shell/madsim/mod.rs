@@ -32,7 +32,6 @@ use tidelog_sim::{
     disk::{Latency, SimDisk},
     tally::Tally,
 };
-use tokio::sync::watch;
 
 use self::env::{ClientRuntime, NodeEnv};
 use crate::{
@@ -87,14 +86,14 @@ async fn run() -> Ended {
     let net = NetSim::current();
     let latency = Latency { read: 20_000, write: 5_000, sync: 800_000 };
     DISKS.set((0..NODES as u64).map(|node| SimDisk::new(seed, node, latency.clone(), Tally::default())).collect());
-    let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(AtomicUsize::new(0));
     let nodes: Vec<NodeHandle> = (0..NODES)
         .map(|node| {
             let ip = Ipv4Addr::new(10, 0, 0, node as u8 + 1);
             net.add_dns_record(name(node), ip.into());
-            let (stopped, ended) = (stopped.clone(), Arc::clone(&ended));
-            let begin = move || serve_node(node, stopped.clone(), Arc::clone(&ended));
+            let (stop, ended) = (Arc::clone(&stop), Arc::clone(&ended));
+            let begin = move || serve_node(node, Arc::clone(&stop), Arc::clone(&ended));
             handle.create_node().name(name(node)).ip(ip.into()).init(begin).build()
         })
         .collect();
@@ -128,7 +127,7 @@ async fn run() -> Ended {
     assert!(most <= IDLE_TASKS_MAX, "seed {seed}: tasks stay behind: {tasks:?}");
 
     // And when they stop, nothing of them goes on but the task that began them.
-    stop.send_replace(true);
+    stop.store(true, Ordering::Relaxed);
     while ended.load(Ordering::Relaxed) < NODES {
         sleep(Duration::from_millis(100)).await;
     }
@@ -139,9 +138,13 @@ async fn run() -> Ended {
     Ended { acknowledged: ledger.count(), took: TimeHandle::current().elapsed() }
 }
 
-async fn serve_node(node: usize, mut stopped: watch::Receiver<bool>, ended: Arc<AtomicUsize>) {
+async fn serve_node(node: usize, stop: Arc<AtomicBool>, ended: Arc<AtomicUsize>) {
     let disk = DISKS.with_borrow(|disks| disks[node].clone());
-    let stop = async move { drop(stopped.wait_for(|&stop| stop).await) };
+    let stop = async move {
+        while !stop.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
     serve_on(&NodeEnv, &settings(node), disk, |_| {}, stop).await.expect("it stops when it is told to");
     ended.fetch_add(1, Ordering::Relaxed);
     // The runtime ends all tasks of a node whose first one returns: what stays behind would not be seen.
