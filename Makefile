@@ -6,7 +6,7 @@ PYTEST := cd tests && TIDELOG_BIN=$(abspath $(TARGET))/sim/tidelog ../.venv/bin/
 SEEDS ?= 0..2000
 SMOKE_SEEDS ?= 0..200
 FUZZ_SECONDS ?= 60
-MADSIM_SEEDS ?= 0..100
+MADSIM_SEEDS ?= 0..300
 
 .PHONY: run test lint unit prepare binary outside smoke sim crash chaos madsim roundtrip bench fuzz
 
