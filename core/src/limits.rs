@@ -105,6 +105,9 @@ pub const PRODUCER_BATCHES_MAX: usize = 5;
 /// Partitions that one decision of the controller changes where it may change all of a broker's; there are as many
 /// decisions as it takes.
 pub const DECISION_PARTITIONS_MAX: usize = 2_000;
+/// A node whose connection to a leader broke tells clients for this long that there is none: by then another leads, or
+/// the connection alone was broken.
+pub const LEADER_DOUBT_MAX: Duration = Duration::from_millis(500);
 /// A broker that stops waits this long for others to take over what it leads (`controlled.shutdown`).
 pub const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Producers that a partition does not know and whose refused batch it remembers.

@@ -89,7 +89,7 @@ impl Node {
         let alive = |node: &NodeId| {
             self.image.broker(*node).is_some_and(|b| !b.fenced) && !(failed && *node == self.config.node)
         };
-        let leader = partition.leader.filter(alive);
+        let leader = partition.leader.filter(alive).filter(|leader| !self.is_in_doubt(*leader));
         PartitionMetadata {
             error: if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
             partition: PartitionId(p),

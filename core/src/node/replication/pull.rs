@@ -37,6 +37,8 @@ pub(super) struct Puller {
     /// Failures in a row, and until when nothing is tried.
     failures: u32,
     rests_until: Option<Instant>,
+    /// When its connection broke, or nobody listened any more; until it is heard of again.
+    lost_at: Option<Instant>,
 }
 
 /// Requests of one puller on their way at a time.
@@ -54,6 +56,7 @@ impl Puller {
             forgotten: Vec::new(),
             failures: 0,
             rests_until: None,
+            lost_at: None,
         }
     }
 
@@ -75,6 +78,7 @@ impl Puller {
     pub(super) fn forgive(&mut self) {
         self.failures = 0;
         self.rests_until = None;
+        self.lost_at = None;
     }
 
     pub(super) fn wakes_at(&self) -> Option<Instant> {
@@ -181,7 +185,11 @@ impl Node {
         };
         self.replication.pulling.insert(leader);
         puller.in_flight -= 1;
+        if matches!(outcome, Err(CallError::Lost | CallError::Refused)) {
+            puller.lost_at = puller.lost_at.or(Some(self.now.mono));
+        }
         let Ok(PeerResponse::Fetch(response)) = outcome else { return self.session_lost(leader, true) };
+        puller.lost_at = None;
         match response.error {
             ErrorCode::None => {}
             ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch => {
@@ -195,6 +203,13 @@ impl Node {
         for fetched in response.partitions {
             self.on_fetched(leader, fetched);
         }
+    }
+
+    /// Has the connection to a leader just broken? Whether it leads on will be known in a moment, and a client that
+    /// heard its name until then would stop asking (librdkafka asks again after a second).
+    pub(in crate::node) fn is_in_doubt(&self, leader: NodeId) -> bool {
+        let lost_at = self.replication.pullers.get(&leader).and_then(|puller| puller.lost_at);
+        lost_at.is_some_and(|at| self.now.mono.since(at) < limits::LEADER_DOUBT_MAX)
     }
 
     fn session_lost(&mut self, leader: NodeId, rests: bool) {

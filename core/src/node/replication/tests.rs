@@ -6,8 +6,8 @@ use crate::node::rig::{Rig, new_topic};
 use crate::{
     ids::{NodeId, PartitionId, RequestId, TopicName},
     message::{
-        Acks, DeleteRecordsPartition, DeleteRecordsRequest, ErrorCode, LogRead, ProducePartition, ProduceRequest,
-        Records, Request, Response, TopicRef,
+        Acks, DeleteRecordsPartition, DeleteRecordsRequest, ErrorCode, LogRead, MetadataRequest, ProducePartition,
+        ProduceRequest, Records, Request, Response, TopicRef,
     },
     offset::Offset,
     record::{Batch, BatchBuilder, BatchOptions, Batches},
@@ -177,6 +177,34 @@ fn a_killed_leader_is_replaced_and_returns_as_a_follower_with_the_same_log() {
     }
     for want in ["a0", "a4", "b0", "b4"] {
         assert!(one.iter().any(|(_, _, value)| value == want), "{want} is there");
+    }
+}
+
+#[test]
+fn a_leader_whose_connection_has_just_broken_is_not_named_to_clients() {
+    fn named(rig: &mut Rig, node: NodeId) -> Option<NodeId> {
+        let topics = Some(alloc::vec![TopicRef::Name(TopicName::new("t"))]);
+        let request = MetadataRequest { topics, allow_auto_topic_creation: false };
+        let Response::Metadata(r) = rig.call(node, Request::Metadata(request)) else { panic!() };
+        r.topics[0].partitions[0].leader
+    }
+    for seed in 0..10 {
+        let mut rig = cluster(seed, 1, "2");
+        produced(&mut rig, 0, "a");
+        settle(&mut rig, 1);
+        let first = leader(&rig, 0).expect("it is led");
+        rig.kill(first);
+        let others: Vec<NodeId> = rig.nodes().into_iter().filter(|node| *node != first).collect();
+        // Both have heard that their connections broke, and that is all.
+        rig.run_for(Duration::from_millis(3));
+        for &node in &others {
+            assert_ne!(named(&mut rig, node), Some(first), "seed {seed}");
+        }
+        assert!(rig.run_until(|rig| leader(rig, 0).is_some_and(|node| node != first)), "another leads");
+        rig.run_for(Duration::from_secs(1));
+        for &node in &others {
+            assert_eq!(named(&mut rig, node), leader(&rig, 0), "seed {seed}");
+        }
     }
 }
 
