@@ -48,6 +48,11 @@ pub struct NodeConfig {
     pub expiry_check_interval: Duration,
     /// From which seed rare but legal things are done on purpose ([`crate::buggify`]); `None` in production.
     pub buggify: Option<u64>,
+    /// Must a producer that a partition does not know begin with sequence 0? Otherwise the second of its batches, sent
+    /// before the first was answered, slips in when the first finds the leader not ready, and the first can never be
+    /// appended again (KAFKA-14359). A producer whose history was taken by retention or expiry hears
+    /// [`UnknownProducerId`](crate::message::ErrorCode::UnknownProducerId) and begins a new epoch.
+    pub new_producers_begin_at_zero: bool,
 }
 
 impl Default for NodeConfig {
@@ -70,6 +75,7 @@ impl Default for NodeConfig {
             cleaner_backoff: Duration::from_secs(15),
             expiry_check_interval: Duration::from_secs(60),
             buggify: None,
+            new_producers_begin_at_zero: true,
         }
     }
 }

@@ -58,6 +58,17 @@ impl Node {
         };
         let (log, batch) = batch;
         let partition = self.partitions.get_mut(&log).expect("a log that is found is led");
+        let header = batch.header();
+        if self.config.new_producers_begin_at_zero
+            && header.has_producer()
+            && header.base_sequence > 0
+            && !partition.knows_producer(header.producer_id)
+        {
+            // What came before it never arrived, and must not be passed over.
+            produced.error = ErrorCode::UnknownProducerId;
+            produced.log_start = partition.log_start();
+            return (produced, false);
+        }
         match partition.admit(self.now, batch, acks, waiter, &mut self.tail, &mut self.effects) {
             Ok(admission) => {
                 let replicated = partition.replicas().len() > 1;

@@ -240,6 +240,18 @@ fn duplicates_are_acknowledged_where_they_stand_and_gaps_refused() {
 }
 
 #[test]
+fn what_a_new_producer_sent_second_does_not_slip_in_before_the_first() {
+    let mut rig = Rig::new();
+    rig.create("t", &[]);
+    // The first met a leader that was not ready, the second one that is.
+    let second = || batch(&["b"], Some((5, 0, 1)));
+    assert_eq!(rig.produce("t", second()).0, ErrorCode::UnknownProducerId);
+    assert_eq!(rig.produce("t", batch(&["a"], Some((5, 0, 0)))), (ErrorCode::None, Offset(0)));
+    assert_eq!(rig.produce("t", second()), (ErrorCode::None, Offset(1)));
+    assert_eq!(rig.values("t"), ["a", "b"]);
+}
+
+#[test]
 fn a_parked_reader_is_woken_by_data_and_by_its_deadline() {
     let mut rig = Rig::new();
     rig.create("t", &[]);

@@ -498,6 +498,11 @@ impl Partition {
         self.check();
     }
 
+    /// Is anything known of this producer, from the log or from what is on its way there?
+    pub fn knows_producer(&self, producer: ProducerId) -> bool {
+        self.in_flight.knows(&self.producers, producer)
+    }
+
     /// The log has dropped these idle producers.
     pub fn producers_expired(&mut self, expired: &[ProducerId], wall: Timestamp) {
         for producer in expired {

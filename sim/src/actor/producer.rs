@@ -160,8 +160,8 @@ impl Producer {
         for lane in self.lanes.values_mut() {
             lane.next_sequence = 0;
         }
-        // A fresh producer may start anywhere, as one does whose history retention has taken.
-        if epoch == ProducerEpoch(0) && self.random.chance(200_000) {
+        // A fresh producer may start anywhere, as one does whose history retention has taken. Clusters refuse that.
+        if epoch == ProducerEpoch(0) && self.random.chance(200_000) && scene.config.nodes == 1 {
             let start = i32::MAX - self.random.below(12) as i32;
             for lane in self.lanes.values_mut() {
                 lane.next_sequence = start;
@@ -364,7 +364,7 @@ impl Producer {
                     }
                 }
             }
-            ErrorCode::OutOfOrderSequenceNumber => {
+            ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId => {
                 scene.tally.sometimes(Mark::OutOfOrderSequence, true);
                 let first = self.lanes.get(&to).and_then(|lane| lane.queue.front()).is_some_and(|f| f.number == number);
                 if first {
@@ -373,7 +373,7 @@ impl Producer {
                     self.again(scene, to, number, false);
                 }
             }
-            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced | ErrorCode::UnknownProducerId => {
+            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => {
                 scene.tally.sometimes(Mark::OldEpochFenced, true);
                 self.restart(false);
             }

@@ -294,6 +294,8 @@ impl Host {
             buggify: (config.buggify == 1 && !self.is_calm).then(|| {
                 prng::draw(self.seed, Purpose::Buggify as u64, 1 + self.index as u64, self.incarnation.into())
             }),
+            // One node alone takes producers that begin anywhere: so sequences come to wrap within a run.
+            new_producers_begin_at_zero: config.nodes > 1,
             ..NodeConfig::default()
         }
     }
