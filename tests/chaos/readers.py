@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from chaos.values import number_of
 
@@ -25,6 +25,18 @@ SETTINGS = {
 RECORDS_A_LINE = 1000
 
 
+def watermarks(consumer, topic, partition, within=60):
+    """Where a partition begins and ends; a client that has just seen all nodes die may not know at once."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 def follow():
     bootstrap, topic, name = sys.argv[1:]
     stopping = threading.Event()
@@ -37,7 +49,7 @@ def follow():
     give_up = None
     while ends is None or any(positions[partition] < end for partition, end in ends.items()):
         if stopping.is_set() and ends is None:
-            ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), 30)[1] for p in partitions}
+            ends = {p: watermarks(consumer, topic, p)[1] for p in partitions}
             give_up = time.monotonic() + 60
         if give_up and time.monotonic() > give_up:
             sys.exit(f"{name}: stuck at {positions}, the ends are {ends}")
@@ -60,7 +72,7 @@ def read_through(bootstrap, topic, partitions):
     """Every partition from its start to its end, as lines of a history."""
     consumer = Consumer({"bootstrap.servers": bootstrap, **SETTINGS})
     for partition in partitions:
-        start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), 30)
+        start, end = watermarks(consumer, topic, partition)
         consumer.assign([TopicPartition(topic, partition, start)])
         line = {"process": "end", "type": "ok", "f": "final", "partition": f"{topic}-{partition}", "start": start, "end": end}
         position, records = start, []
