@@ -93,10 +93,10 @@ impl Ops {
         is_due
     }
 
-    /// When the next one is due, if it would be at `drawn` without a list. Behind the last of a list the client wakes then
-    /// all the same: it draws whenever it wakes.
+    /// When to look whether the next one is due, if it would be at `drawn` without a list. With one the client wakes then
+    /// all the same: it draws whenever it wakes, and so does the order of events.
     pub fn next(&self, drawn: u64) -> u64 {
-        self.listed.as_ref().and_then(VecDeque::front).map_or(drawn, |op| op.at)
+        self.listed.as_ref().and_then(VecDeque::front).map_or(drawn, |op| op.at.min(drawn))
     }
 
     /// All that has begun.

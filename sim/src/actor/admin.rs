@@ -289,13 +289,15 @@ impl Actor for Admin {
             self.atlas_due = u64::MAX;
         }
         let tick = self.next_op;
-        let is_due = scene.phase == Phase::Chaos && scene.ops.due(scene.now, &mut self.next_op, &mut self.random);
+        let mut next = tick;
+        let is_due = scene.phase == Phase::Chaos && scene.ops.due(scene.now, &mut next, &mut self.random);
         if scene.now < tick && !is_due {
+            self.next_op = tick.min(next);
             return;
         }
         // Topics are created at every tick, listed or not: without them nothing happens at all.
         let tick = scene.now + (self.random.exponential(self.think)).max(MS);
-        self.next_op = scene.ops.next(tick).min(tick);
+        self.next_op = scene.ops.next(tick);
         let missing = self.missing(scene);
         // What chaos has deleted stays deleted; what was never there is still to come.
         if !self.creating && !missing.is_empty() && !self.restless_pause() {
