@@ -126,16 +126,6 @@ fn find(id: &str) -> Option<&'static Planted> {
     PLANTED.iter().find(|known| format!("{:?}", known.mutant) == id)
 }
 
-/// The planted bug of this id.
-pub fn named(id: &str) -> Option<Mutant> {
-    find(id).map(|planted| planted.mutant)
-}
-
-/// The knobs that this planted bug needs, the later ones over the earlier.
-pub fn pins(id: &str) -> Option<Vec<(&'static str, u64)>> {
-    find(id).map(|planted| planted.pins.iter().copied().flatten().copied().collect())
-}
-
 /// One seed with one bug planted and every line kept, for who wants to look.
 pub fn one(id: &str, seed: u64) -> Option<run::Outcome> {
     let found = find(id)?;
