@@ -20,7 +20,15 @@ pub(super) struct Planted {
 }
 
 /// Planted bugs that no checker reports, and why.
-pub(super) const SURVIVORS: &[(&str, &str)] = &[];
+pub(super) const SURVIVORS: &[(&str, &str)] = &[
+    (
+        "X07",
+        "calls are tied to a session with one leader and end with it, so that an answer of an earlier epoch is rare; what it \
+         appends or cuts, the next look for divergence puts right",
+    ),
+    ("X68", "few producers come back with a batch again after all of theirs was cleaned away"),
+    ("Y31", "a batch has to be sent again with four newer ones acknowledged, which well-behaved producers do not do"),
+];
 
 /// What the catalogue has and no line of code here could do.
 pub(super) const ABSENT: &[(&str, &str)] = &[

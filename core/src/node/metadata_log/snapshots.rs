@@ -182,6 +182,10 @@ impl Node {
 
     /// Begins a snapshot, if it is time for one.
     pub(super) fn snapshot_when_due(&mut self) {
+        if mutant!(X38) {
+            let (high_watermark, wall) = (self.metadata.quorum().high_watermark(), self.now.wall);
+            self.run_metadata(Job::Retain { high_watermark, wall }, MetadataJob::Order);
+        }
         let config = self.config.metadata_log;
         let taking = &self.metadata.taking;
         let due = taking.since.map(|since| since.after(config.snapshot_interval));
