@@ -160,6 +160,17 @@ enum Slot<D: Disk> {
     Failed(LogError),
 }
 
+impl<D: Disk> Slot<D> {
+    /// The log, if its files are in use.
+    fn log(&self) -> Option<&Log<D>> {
+        match self {
+            Self::Opening(opening) => Some(opening.log()),
+            Self::Open(log) => Some(log),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
 impl<D: Disk> LogDir<D> {
     /// Makes an empty directory one of ours.
     pub fn format(disk: &D, identity: &Identity) -> Result<(), DirError> {
@@ -429,6 +440,11 @@ impl<D: Disk> LogDir<D> {
         wall: Timestamp,
     ) -> Result<JobOutcome, LogError> {
         let open = self.log(log)?;
+        if open.begins_inside(batches) {
+            let end = open.end;
+            self.move_points(log, end)?;
+        }
+        let open = self.log(log)?;
         open.append(batches, wall)?;
         Ok(JobOutcome::Appended { end: open.end, size: open.size() })
     }
@@ -477,6 +493,10 @@ impl<D: Disk> LogDir<D> {
                 })
             }
             Job::RaiseLogStart { to } => {
+                self.log(log)?.finish_undo()?;
+                if to > self.log(log)?.end {
+                    self.move_points(log, to)?;
+                }
                 let open = self.log(log)?;
                 if mutant!(X84) && to >= open.durable_end {
                     // The planted bug: what was appended since the last sync is forgotten with the prefix.
@@ -612,6 +632,7 @@ impl<D: Disk> LogDir<D> {
         assert!(!self.logs.contains_key(&log), "log {log} is open already");
         // It may be one of those that were just closed.
         self.settle_closing()?;
+        self.evict(&dir)?;
         let at = Place { disk: self.disk.clone(), dir, suffix: "" };
         let mut names = match self.disk.list(&at.dir) {
             Ok(names) => Some(names),
@@ -713,9 +734,21 @@ impl<D: Disk> LogDir<D> {
         }
     }
 
+    /// Another log has this folder still. Its topic is gone, and the order to delete it is on its way: a topic of the same
+    /// name does not wait for that.
+    fn evict(&mut self, dir: &str) -> Result<(), LogError> {
+        let in_the_way = |(id, slot): (&LogId, &Slot<D>)| (slot.log()?.at.dir == dir).then_some(*id);
+        match self.logs.iter().find_map(in_the_way) {
+            Some(log) => self.delete(log).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn delete(&mut self, log: LogId) -> Result<JobOutcome, LogError> {
-        let open = self.log(log)?;
-        let (dir, topic_id) = (open.at.dir.clone(), open.topic_id);
+        let found = self.logs.get(&log).and_then(Slot::log);
+        let Some((dir, topic_id)) = found.map(|found| (found.at.dir.clone(), found.topic_id)) else {
+            return self.log(log).map(|_| JobOutcome::Done);
+        };
         self.logs.remove(&log);
         self.cleanings.remove(&log);
         self.forget(&dir)?;

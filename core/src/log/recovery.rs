@@ -209,6 +209,11 @@ impl<D: Disk> Opening<D> {
         Ok(opening)
     }
 
+    /// What is known of the log so far.
+    pub(crate) fn log(&self) -> &Log<D> {
+        &self.log
+    }
+
     /// After a clean stop: only the end is looked for.
     fn trust(&mut self) -> Result<(), LogError> {
         let log = &mut self.log;

@@ -239,11 +239,17 @@ impl<D: Disk> Segment<D> {
         self.dirty || self.offsets.is_dirty() || self.times.is_dirty()
     }
 
-    /// Has the indexes synced with all else.
-    pub(crate) fn settle_indexes(&mut self, settlement: &mut Settlement<D>) {
+    /// Are all index entries in their files?
+    pub(crate) fn indexes_are_written(&self) -> bool {
+        self.offsets.is_written() && self.times.is_written()
+    }
+
+    /// Has the indexes synced with all else. True if a file was made since, so that the folder is to be synced as well.
+    pub(crate) fn settle_indexes(&mut self, settlement: &mut Settlement<D>) -> bool {
         for file in [self.offsets.take_dirty(), self.times.take_dirty()].into_iter().flatten() {
             settlement.file(file);
         }
+        self.offsets.take_new() | self.times.take_new()
     }
 
     /// A place from which reading on will meet the batch that holds `offset`: the start of some batch, unless

@@ -43,13 +43,15 @@ pub(crate) struct SparseIndex<D: Disk, E> {
     last: Option<E>,
     /// Written since the last sync?
     dirty: bool,
+    /// Was the file made only now, so that its name may not be on the disk?
+    new: bool,
     entry: PhantomData<E>,
 }
 
 impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
     /// An index whose file, if there is one, has not been looked at.
     pub(crate) const fn unopened() -> Self {
-        Self { file: None, written: 0, tail: Vec::new(), last: None, dirty: false, entry: PhantomData }
+        Self { file: None, written: 0, tail: Vec::new(), last: None, dirty: false, new: false, entry: PhantomData }
     }
 
     /// Looks at the file, making an empty one where there is none.
@@ -59,6 +61,7 @@ impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
         }
         let file = at.disk.open(&at.segment(base, E::EXTENSION), OpenMode::CreateOrOpen)?;
         self.written = usize::try_from(at.disk.len(&file)?).unwrap_or(usize::MAX) / E::BYTES;
+        self.new |= self.written == 0;
         if self.tail.is_empty() && self.written > 0 {
             self.last = read_entries(&at.disk, &file, self.written - 1, 1)?.pop();
         }
@@ -105,16 +108,19 @@ impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
         Ok(())
     }
 
-    /// Keeps every second entry in memory: what to do with a tail that cannot be written for want of space.
+    /// Keeps every second entry in memory: what to do with a tail that cannot be written for want of space. The newest
+    /// stays: that of a closed segment's time index is what the segment is known by.
     pub(crate) fn thin(&mut self) {
-        let mut keep = false;
+        let mut keep = self.tail.len().is_multiple_of(2);
         self.tail.retain(|_| {
             keep = !keep;
             keep
         });
-        if let Some(&newest) = self.tail.last() {
-            self.last = Some(newest);
-        }
+    }
+
+    /// Are all entries in the file?
+    pub(crate) fn is_written(&self) -> bool {
+        self.tail.is_empty()
     }
 
     /// Are there entries that were not synced?
@@ -125,6 +131,11 @@ impl<D: Disk, E: IndexEntry> SparseIndex<D, E> {
     /// The file, if it holds writes that were not synced; from here on they count as synced.
     pub(crate) fn take_dirty(&mut self) -> Option<D::File> {
         core::mem::take(&mut self.dirty).then(|| self.file.clone()).flatten()
+    }
+
+    /// May the file's name not be on the disk yet? From here on it counts as if it were.
+    pub(crate) fn take_new(&mut self) -> bool {
+        core::mem::take(&mut self.new)
     }
 
     /// The last entry of the leading ones for which `holds` is true, and how many there are.

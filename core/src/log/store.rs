@@ -70,6 +70,9 @@ pub(crate) struct Log<D: Disk> {
     cut_pending: bool,
     /// The next append begins a segment, though the last one is not full.
     pub(crate) rolls_early: bool,
+    /// An append failed halfway, and there was no room even to undo it: before anything else is appended, or vouched for, the
+    /// log is cut back to here.
+    undo_to: Option<Offset>,
     /// Base offset of an append that failed; until one fits, others are out of order.
     failed_append: Option<Offset>,
     /// Files renamed to `.deleted`, and when they may go.
@@ -127,6 +130,7 @@ impl<D: Disk> Log<D> {
             generation: 0,
             cut_pending: false,
             rolls_early: false,
+            undo_to: None,
             failed_append: None,
             doomed: Vec::new(),
         }
@@ -160,6 +164,7 @@ impl<D: Disk> Log<D> {
 
     /// Appends batches. On an error the log is as it was.
     pub(crate) fn append(&mut self, batches: &[Batch], wall: Timestamp) -> Result<(), LogError> {
+        self.finish_undo()?;
         self.check_order(batches)?;
         let before = self.end;
         match self.append_all(batches, wall) {
@@ -177,9 +182,10 @@ impl<D: Disk> Log<D> {
     }
 
     /// An append must follow what is there. A leader's begins at the very end; a follower of a compacted log may
-    /// meet a gap, but not just after an append that failed: then a gap means that the failed batches are missing.
+    /// meet a gap, but not just after an append that failed: then a gap means that the failed batches are missing. One
+    /// that begins where its leader's log does begins inside a batch, if records of it were deleted.
     fn check_order(&self, batches: &[Batch]) -> Result<(), LogError> {
-        let mut next = self.end;
+        let mut next = if self.begins_inside(batches) { batches[0].header().base_offset } else { self.end };
         for (i, batch) in batches.iter().enumerate() {
             let base = batch.header().base_offset;
             let gap_allowed = i > 0 || self.failed_append.is_none_or(|failed| failed == base);
@@ -191,8 +197,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Is the log empty, and its start inside the first of these batches?
+    pub(crate) fn begins_inside(&self, batches: &[Batch]) -> bool {
+        let holds = |header: &BatchHeader| header.base_offset < self.end && self.end < header.next_offset();
+        self.log_start == self.end && batches.first().is_some_and(|first| holds(first.header()))
+    }
+
     fn append_all(&mut self, mut batches: &[Batch], wall: Timestamp) -> Result<(), LogError> {
         self.hold_owner()?;
+        if self.begins_inside(batches) {
+            self.make_room_before(batches[0].header().base_offset, wall)?;
+        }
         if self.cut_pending {
             self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
             self.cut_pending = false;
@@ -227,7 +242,7 @@ impl<D: Disk> Log<D> {
                 active.note(header, batch.size() as u64, &self.config);
                 // An epoch below the newest means that the newest wrote nothing: another leader's records follow here.
                 self.epochs_dirty |= self.epochs.latest() != Some(header.leader_epoch)
-                    && self.epochs.assign(header.leader_epoch, header.base_offset);
+                    && self.epochs.assign(header.leader_epoch, header.base_offset.max(self.log_start));
                 self.end = header.next_offset();
                 self.since_snapshot += batch.size() as u64;
             }
@@ -240,11 +255,39 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// The empty log is to hold a batch that begins before it: its one segment begins there.
+    fn make_room_before(&mut self, base: Offset, wall: Timestamp) -> Result<(), LogError> {
+        if self.segments[0].base <= base && self.segments.len() == 1 && self.active().size == 0 {
+            return Ok(());
+        }
+        self.replace_segments(base, wall)?;
+        self.drop_snapshots(|offset| offset > base)?;
+        self.write_snapshot(base)
+    }
+
+    /// Puts an empty segment in the place of all there are. An error for want of space leaves them as they are.
+    fn replace_segments(&mut self, base: Offset, wall: Timestamp) -> Result<(), LogError> {
+        let segment = Segment::create(&self.at, base, wall)?;
+        self.generation += 1;
+        self.cut_pending = false;
+        self.names_dirty = true;
+        for old in core::mem::replace(&mut self.segments, alloc::vec![segment]).into_iter().rev() {
+            if old.base != base {
+                old.remove(&self.at)?;
+            }
+        }
+        Ok(())
+    }
+
     /// After a failed append: the file is cut back to where it was, now or before the next append.
     fn undo(&mut self, before: Offset) -> Result<(), LogError> {
         if self.end > before {
             // The job had rolled and filled a segment before it failed.
-            return self.truncate(before);
+            self.undo_to = Some(before);
+            return match self.finish_undo() {
+                Err(LogError::DiskFull | LogError::TooManyFiles) => Ok(()),
+                result => result,
+            };
         }
         if self.active().base > before {
             // It had rolled, over a gap, and written nothing.
@@ -258,6 +301,11 @@ impl<D: Disk> Log<D> {
                 Ok(())
             }
         }
+    }
+
+    /// Undoes what an append that failed has left.
+    pub(crate) fn finish_undo(&mut self) -> Result<(), LogError> {
+        self.undo_to.map_or(Ok(()), |to| self.truncate(to))
     }
 
     /// Begins a new segment.
@@ -376,7 +424,7 @@ impl<D: Disk> Log<D> {
 
     /// Is there anything that a checkpoint could vouch for?
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.recovery_point < self.durable_end
+        self.recovery_point < self.durable_end && self.undo_to.is_none()
     }
 
     /// Writes and syncs all that is derived from the durable part of the log, then moves the recovery point up to
@@ -401,7 +449,11 @@ impl<D: Disk> Log<D> {
         let from = self.segment_of(Offset((self.recovery_point.0 - 1).max(0)));
         for segment in &mut self.segments[from..] {
             segment.flush_indexes(&self.at, true)?;
-            segment.settle_indexes(settlement);
+            self.names_dirty |= segment.settle_indexes(settlement);
+            if !segment.indexes_are_written() {
+                // Of what is vouched for no index is made again, and this one has not found room.
+                return Err(LogError::DiskFull);
+            }
         }
         if self.since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
             self.write_snapshot(self.end)?;
@@ -498,24 +550,20 @@ impl<D: Disk> Log<D> {
         self.names_dirty = true;
         self.sync_all()?;
         self.durable_end = self.end;
+        self.undo_to = self.undo_to.filter(|&to| to < self.end);
         self.check();
         Ok(())
     }
 
     /// Drops everything; the log goes on at `at`.
     pub(crate) fn start_over(&mut self, to: Offset) -> Result<(), LogError> {
-        self.generation += 1;
-        self.cut_pending = false;
-        for segment in core::mem::take(&mut self.segments).into_iter().rev() {
-            segment.remove(&self.at)?;
-        }
+        self.replace_segments(to, Timestamp::NONE)?;
         self.drop_snapshots(|_| true)?;
-        self.segments.push(Segment::create(&self.at, to, Timestamp::NONE)?);
         self.epochs = EpochCache::default();
         self.producers = ProducerTable::new();
         self.epochs_dirty = true;
-        self.names_dirty = true;
         (self.log_start, self.end, self.durable_end, self.recovery_point) = (to, to, to, to);
+        self.undo_to = None;
         self.sync_all()?;
         self.check();
         Ok(())
@@ -588,6 +636,7 @@ impl<D: Disk> Log<D> {
     /// Writes everything, derived files included, with a snapshot at the end. Once it is settled, the whole log is
     /// durable. A log that is as it was found costs nothing.
     pub(crate) fn prepare_to_close(&mut self, settlement: &mut Settlement<D>) -> Result<(), LogError> {
+        self.finish_undo()?;
         if self.cut_pending {
             self.segments.last_mut().expect("a log has a segment").cut(&self.at)?;
             self.cut_pending = false;

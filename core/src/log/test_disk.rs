@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Crash,
     /// This call alone fails for want of space, having written nothing or a part.
     Full,
+    /// From this call on, until the restart, whatever wants space fails.
+    NoRoom,
     /// This call alone fails.
     Io,
 }
@@ -178,6 +180,7 @@ impl TestDisk {
             }
             Some((at, Fault::Io)) if call == at => Err(io),
             Some((at, Fault::Full)) if call == at => Err(DiskError::Full),
+            Some((at, Fault::NoRoom)) if call >= at && matches!(operation, "open" | "write") => Err(DiskError::Full),
             _ => Ok(()),
         }
     }

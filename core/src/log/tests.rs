@@ -16,6 +16,7 @@ use crate::{
     time::{Duration, Timestamp},
 };
 
+mod anew;
 mod damage;
 mod golden;
 

@@ -87,7 +87,9 @@ impl Node {
             }
             (Ok(JobOutcome::Opened(_)), false) => self.delete_log(log),
             (Ok(other), _) => panic!("an open was answered by {other:?}"),
-            (Err(error), _) => {
+            // Its topic is gone, and perhaps another of the same name has its folder already.
+            (Err(_), false) => {}
+            (Err(error), true) => {
                 self.broken.insert(opening.id);
                 let dir = partition_dir(&opening.topic, opening.id.partition);
                 self.effects.push(Effect::LogFailed { dir, reason: error.to_string() });

@@ -46,6 +46,17 @@ impl<D: Disk> LogDir<D> {
         Ok(())
     }
 
+    /// A log is about to drop everything and to go on at `to`, its end or past that. Recovery must not look for what is gone, nor
+    /// take what will follow there for the far side of a hole.
+    pub(super) fn move_points(&mut self, log: LogId, to: Offset) -> Result<(), LogError> {
+        let dir = self.log(log)?.at.dir.clone();
+        self.note_points()?;
+        for points in [&mut self.log_starts, &mut self.recovery_points, &mut self.high_watermarks] {
+            set(points, &dir, to);
+        }
+        self.write_checkpoints()
+    }
+
     /// The epoch file is about to be written without the epochs that ended before the log start. So that those are
     /// not missed after a crash, the log start goes to the disk first.
     pub(super) fn save_log_start(&mut self, log: LogId) -> Result<(), LogError> {

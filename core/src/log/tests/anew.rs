@@ -1,0 +1,136 @@
+//! Logs that begin elsewhere than at their first record, and folders that go from one log to another.
+
+use super::*;
+
+fn crashed(disk: &TestDisk, seed: u64) -> Result<(LogDir<TestDisk>, LogState), LogError> {
+    disk.lose_power(&mut Prng::new(seed));
+    let (mut dir, _) = open_dir(disk).expect("formatted");
+    let state = open_log(&mut dir, disk, &small_segments())?;
+    Ok((dir, state))
+}
+
+/// A follower whose leader's log begins past its own end drops what it has and goes on there. What it acknowledges from
+/// then on is found again, whatever a checkpoint said of the log that is gone.
+#[test]
+fn what_follows_a_new_beginning_is_as_safe_as_anything() {
+    for seed in 0..50 {
+        let (disk, mut dir) = started(&small_segments());
+        append(&mut dir, vec![simple(0, &[7; 60]), simple(1, &[7; 60])]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        if seed % 2 == 0 {
+            dir.checkpoint().expect("works");
+        }
+        run(&mut dir, Job::RaiseLogStart { to: Offset(10) }).expect("works");
+        append(&mut dir, vec![simple(10, &[7; 60])]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        drop(dir);
+        let (mut dir, state) = crashed(&disk, seed).expect("nothing is missing");
+        assert_eq!((state.log_start, state.log_end), (Offset(10), Offset(11)), "seed {seed}");
+        assert_eq!(read_all(&mut dir, Offset(10), Offset(11)).expect("readable").len(), 1);
+    }
+}
+
+/// The leader's log begins inside a batch, for records of it were deleted: so does that of a follower that begins anew.
+#[test]
+fn a_new_beginning_may_lie_inside_a_batch() {
+    for seed in 0..50 {
+        let (disk, mut dir) = started(&small_segments());
+        append(&mut dir, vec![simple(0, &[7; 60]), simple(1, &[7; 60])]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        run(&mut dir, Job::RaiseLogStart { to: Offset(10) }).expect("works");
+        let whole = batch(8, 3, &[(1, b"a"), (1, b"b"), (1, b"c"), (1, b"d")], None);
+        assert_eq!(
+            append(&mut dir, vec![simple(9, b"no")]),
+            Err(LogError::OutOfOrder),
+            "it holds nothing of the log's"
+        );
+        append(&mut dir, vec![whole, batch(12, 3, &[(1, b"e")], None)]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        let check = |dir: &mut LogDir<TestDisk>| {
+            let bases = |batches: Vec<Batch>| batches.iter().map(|b| b.header().base_offset.0).collect::<Vec<_>>();
+            assert_eq!(bases(read_all(dir, Offset(10), Offset(13)).expect("readable")), [8, 12]);
+            let below = LogRead { log: LOG, from: Offset(9), bound: Offset(13), max_bytes: 1, at_least_one: true };
+            assert_eq!(dir.read(&below), Err(LogError::OutOfRange { offset: Offset(9) }));
+        };
+        check(&mut dir);
+        drop(dir);
+        let (mut dir, state) = crashed(&disk, seed).expect("nothing is missing");
+        assert_eq!((state.log_start, state.log_end), (Offset(10), Offset(13)), "seed {seed}");
+        assert_eq!(state.epochs, [(LeaderEpoch(3), Offset(10))]);
+        check(&mut dir);
+    }
+}
+
+/// A job's first batches were written and its last ones found no room, nor was there any to undo it. It was never done, as
+/// soon as there is room again.
+#[test]
+fn an_append_that_ends_halfway_on_a_full_disk_never_was() {
+    for calls in 0.. {
+        let (disk, mut dir) = started(&LogConfig { index_interval_bytes: 100_000, ..small_segments() });
+        append(&mut dir, vec![simple(0, &[7; 60])]).expect("works");
+        disk.fail_at(calls, Fault::NoRoom);
+        let rest = || (1..40).map(|base| simple(base, &[7; 60])).collect::<Vec<_>>();
+        let outcome = append(&mut dir, rest());
+        let end = sync(&mut dir, &disk);
+        disk.restart();
+        if outcome.is_ok() {
+            assert_eq!(end, Ok(Offset(40)));
+            assert!(calls > 2, "some calls want room");
+            break;
+        }
+        assert_eq!(outcome, Err(LogError::DiskFull), "{calls}");
+        dir.checkpoint().expect("works");
+        append(&mut dir, rest()).expect("there is room again");
+        assert_eq!(sync(&mut dir, &disk), Ok(Offset(40)));
+        drop(dir);
+        let (mut dir, state) = crashed(&disk, calls).expect("nothing is missing");
+        assert_eq!(state.log_end, Offset(40), "{calls}");
+        assert_eq!(read_all(&mut dir, Offset(0), Offset(40)).expect("readable").len(), 40);
+    }
+}
+
+/// A topic is deleted and another of its name created, both in one stretch of metadata: the second one's folder is
+/// asked for before the first one's is given back.
+#[test]
+fn a_folder_goes_to_the_next_topic_of_the_name_before_the_last_one_has_let_it_go() {
+    let (disk, mut dir) = started(&small_segments());
+    append(&mut dir, vec![simple(0, b"of the old topic")]).expect("works");
+    sync(&mut dir, &disk).expect("works");
+    let (other, topic_id) = (LogId(2), TopicId([2; 16]));
+    let order = Job::Open { dir: "orders-0".to_owned(), topic_id, config: small_segments(), wall: WALL };
+    match dir.execute(other, order) {
+        Step::Done(Ok(JobOutcome::Opened(state))) => assert_eq!(state.log_end, Offset(0)),
+        outcome => panic!("{outcome:?}"),
+    }
+    assert_eq!(append(&mut dir, vec![simple(1, b"too late")]), Err(LogError::NotOpen));
+    assert_eq!(run(&mut dir, Job::Delete), Err(LogError::NotOpen), "it is deleted already");
+    let order = Job::Append { batches: vec![simple(0, b"of the new")], sync: true, wall: WALL };
+    assert!(matches!(dir.execute(other, order), Step::Sync(_)));
+    let ticket = dir.begin_sync(other);
+    let synced = ticket.run(&disk);
+    assert_eq!(dir.synced(other, ticket, synced), Ok(Offset(1)));
+    assert!(disk.paths().iter().all(|path| !path.contains("-delete") && !path.contains("-stray")));
+}
+
+/// An index file is made at its first entry, long after the folder was synced for the segment's sake. Once a checkpoint
+/// vouches for it, its name lasts: without it the greatest timestamp so far would be forgotten, and lookups go astray.
+#[test]
+fn the_names_of_indexes_last_once_a_checkpoint_vouches_for_them() {
+    for seed in 0..50 {
+        let (disk, mut dir) = started(&LogConfig { index_interval_bytes: 100, ..LogConfig::default() });
+        append(&mut dir, vec![simple(0, &[7; 60])]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        let late = |base: i64, at: i64| batch(base, 0, &[(at, &[7; 60])], None);
+        append(&mut dir, vec![late(1, 900), late(2, 10), late(3, 10)]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        dir.checkpoint().expect("works");
+        drop(dir);
+        let (mut dir, _) = crashed(&disk, seed).expect("nothing is missing");
+        for base in 4..8 {
+            append(&mut dir, vec![late(base, 950 + base)]).expect("works");
+        }
+        let found = run(&mut dir, Job::FindTimestamp { at: Timestamp(500), from: Offset(0), bound: Offset(8) });
+        let Ok(JobOutcome::Found { record: Some((offset, ..)) }) = found else { panic!("{found:?}") };
+        assert_eq!(offset, Offset(1), "seed {seed}");
+    }
+}
