@@ -56,6 +56,8 @@ pub(super) enum Purpose {
         leader: NodeId,
         /// The session that it is of.
         generation: u64,
+        /// Its place in that session.
+        round: u32,
     },
     /// Other in-sync replicas for these partitions, each with the epoch in which this node led it.
     AlterPartition(Vec<(LogId, LeaderEpoch)>),
@@ -121,7 +123,7 @@ impl Node {
             Purpose::ProducerIds => self.on_allotment_answered(outcome),
             Purpose::Ping(ping) => self.on_ping_answered(ping, &outcome),
             Purpose::Quorum { to, turn } => self.on_quorum_answered(to, turn, outcome),
-            Purpose::Pull { leader, generation } => self.on_pulled(leader, generation, outcome),
+            Purpose::Pull { leader, generation, round } => self.on_pulled(leader, (generation, round), outcome),
             Purpose::AlterPartition(asked) => self.on_partitions_altered(asked, outcome),
         }
     }

@@ -29,8 +29,8 @@ pub(super) struct Follower {
     raising: Offset,
     /// The log is being cut: nothing is asked until that is done.
     pub(super) cutting: bool,
-    /// The leader owes an answer from the end of this log on.
-    asked: bool,
+    /// The leader owes an answer since this round; no earlier one's answer is it.
+    asked: Option<u32>,
     /// From where it was asked last: the log may have lost its end since, and the answer then does not follow it.
     asked_from: Offset,
     /// What the leader has been told that this replica has, and where its log begins.
@@ -47,7 +47,7 @@ impl Follower {
             leader_log_start: Offset::ZERO,
             raising: Offset::ZERO,
             cutting,
-            asked: false,
+            asked: None,
             asked_from: Offset::ZERO,
             said: None,
             trusts_own_log,
@@ -104,8 +104,8 @@ impl Partition {
     }
 
     /// What to say to the leader now: `None` when there is nothing to be asked. From here on the leader owes an answer.
-    /// Without `room` nothing new is asked for, only what is had is told.
-    pub fn ask(&mut self, room: bool) -> Option<Ask> {
+    /// Without `room` nothing new is asked for, only what is had is told. Requests to a leader are counted in `round`s.
+    pub fn ask(&mut self, room: bool, round: u32) -> Option<Ask> {
         if self.offline || self.failing {
             return None;
         }
@@ -123,8 +123,8 @@ impl Partition {
         if follower.trusts_own_log {
             ask.last_epoch = LeaderEpoch::NONE;
         }
-        if room && !follower.asked {
-            (follower.asked, follower.asked_from) = (true, log_end);
+        if room && follower.asked.is_none() {
+            (follower.asked, follower.asked_from) = (Some(round), log_end);
             ask.offset = log_end;
         }
         let says = Some((ask.acknowledged, ask.log_start));
@@ -144,17 +144,21 @@ impl Partition {
         }
     }
 
-    /// The leader has answered, or will not any more.
-    pub fn answered(&mut self) {
-        if let Some(follower) = self.following_mut() {
-            follower.asked = false;
+    /// The leader has answered the request of this round. False if it does not owe this answer: it was asked since, or what
+    /// it was asked for is of no use any more.
+    pub fn answered(&mut self, round: u32) -> bool {
+        let Some(follower) = self.following_mut() else { return false };
+        let is_owed = follower.asked.is_some_and(|asked| round.wrapping_sub(asked).cast_signed() >= 0);
+        if is_owed {
+            follower.asked = None;
         }
+        is_owed
     }
 
     /// The session with the leader is gone: all is to be said again.
     pub fn session_lost(&mut self) {
         if let Some(follower) = self.following_mut() {
-            follower.asked = false;
+            follower.asked = None;
             follower.said = None;
         }
     }
@@ -191,7 +195,9 @@ impl Partition {
             if header.next_offset() <= next {
                 continue;
             }
-            if header.base_offset < next {
+            // Where the leader's log begins inside a batch, so does this one, which begins anew there.
+            let begins_inside = fit.is_empty() && self.log_start == next && self.in_flight.is_empty();
+            if header.base_offset < next && !begins_inside {
                 error = Some(Unfit::OutOfOrder);
                 break;
             }
@@ -208,7 +214,7 @@ impl Partition {
         for batch in &fit {
             let header = batch.header();
             if self.epochs.latest() != Some(header.leader_epoch) {
-                self.epochs.assign(header.leader_epoch, header.base_offset);
+                self.epochs.assign(header.leader_epoch, header.base_offset.max(self.log_start));
             }
         }
         let bytes = fit.iter().map(Batch::size).sum();
@@ -230,7 +236,7 @@ impl Partition {
     pub(super) fn cut(&mut self, to: Offset, effects: &mut Effects) -> Option<JobId> {
         let follower = self.following_mut()?;
         follower.cutting = true;
-        follower.asked = false;
+        follower.asked = None;
         Some(effects.run(self.log, Job::Truncate { to }))
     }
 
@@ -278,7 +284,7 @@ impl Partition {
         let log = self.log;
         let follower = self.following_mut()?;
         follower.cutting = true;
-        follower.asked = false;
+        follower.asked = None;
         Some(effects.run(log, Job::RaiseLogStart { to }))
     }
 

@@ -191,7 +191,7 @@ impl Replica {
     /// Pulls from the leader until there is nothing more, cutting where it says so. How often it cut.
     fn pull(&mut self, leader: &mut Self) -> usize {
         let mut cuts = 0;
-        while let Some(ask) = self.partition.ask(true) {
+        while let Some(ask) = self.partition.ask(true, 0) {
             assert!(ask.offset != Offset::NONE, "the leader owes nothing");
             match leader.partition.position(ask.leader_epoch, ask.offset, ask.last_epoch) {
                 Position::Diverging(epoch, end) => {
@@ -207,7 +207,7 @@ impl Replica {
                     else {
                         break;
                     };
-                    self.partition.answered();
+                    self.partition.answered(0);
                     let (budget, effects) = (&mut self.budget, &mut self.effects);
                     self.partition.replicate(self.now, batches.into_iter(), budget, effects).expect("it fits");
                 }
@@ -441,7 +441,7 @@ fn below_its_watermark_a_follower_cuts_only_what_may_be_lost() {
     let (epoch, end) = (LeaderEpoch(0), Offset(1));
     assert_eq!(follower.partition.diverged(epoch, end, false, &mut follower.effects), None);
     assert!(follower.partition.diverged(epoch, end, true, &mut follower.effects).is_some());
-    assert_eq!(follower.partition.ask(true), None, "nothing is asked while the log is cut");
+    assert_eq!(follower.partition.ask(true, 0), None, "nothing is asked while the log is cut");
     follower.disk();
     assert_eq!((follower.watermark(), follower.end()), (1, Offset(1)));
 }
@@ -461,6 +461,62 @@ fn a_follower_takes_nothing_of_a_later_epoch_or_behind_a_gap_in_front() {
     assert_eq!(partition.replicate(*now, stamped(0, 2), budget, effects), Ok(0), "it is there already");
     assert!(partition.replicate(*now, stamped(5, 3), budget, effects).is_ok(), "a compacted log has gaps");
     assert_eq!(partition.log_end(), Offset(6));
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_request_is_not_the_one_that_is_owed() {
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 3, 0, &[N1]));
+    let stamped = |base: i64| {
+        let mut batch = batch("a");
+        batch.stamp(Offset(base), LeaderEpoch(3));
+        core::iter::once(batch)
+    };
+    assert_eq!(follower.partition.ask(true, 7).map(|ask| ask.offset), Some(Offset(0)));
+    assert!(follower.partition.answered(7));
+    let Replica { partition, budget, effects, now, .. } = &mut follower;
+    partition.replicate(*now, stamped(0), budget, effects).expect("it fits");
+    assert_eq!(partition.ask(true, 8).map(|ask| ask.offset), Some(Offset(1)));
+    follower.collect();
+    let (job, order) = follower.jobs.pop_back().expect("an append was ordered");
+    follower.answer(job, order, Some(LogError::DiskFull));
+    assert!(!follower.partition.answered(7), "that was answered before");
+    assert_eq!(follower.partition.ask(true, 9), None, "the answer to what was asked is still to come");
+    assert!(follower.partition.answered(8));
+    let Replica { partition, budget, effects, now, .. } = &mut follower;
+    let late = partition.replicate(*now, stamped(1), budget, effects);
+    assert_eq!(late, Err(Unfit::OutOfOrder), "what it follows is not there");
+    assert_eq!(partition.ask(true, 9).map(|ask| ask.offset), Some(Offset(0)));
+}
+
+/// The leader's log begins inside a batch.
+#[test]
+fn only_an_empty_log_takes_a_batch_that_begins_before_it() {
+    let mut follower = Replica::new(N2, 1);
+    follower.apply(&image(N1, 3, 0, &[N1]));
+    let of_three = || {
+        let mut builder = BatchBuilder::new();
+        for delta in 0..3 {
+            builder.append(delta, Timestamp(1_000), None, Some(b"a".as_slice()), []);
+        }
+        let mut batch = builder.build(&BatchOptions::default());
+        batch.stamp(Offset(3), LeaderEpoch(3));
+        core::iter::once(batch)
+    };
+    follower.partition.skip_to(Offset(4), &mut follower.effects).expect("its log ends before");
+    let trimmed = JobOutcome::Trimmed { log_start: Offset(4), end: Offset(4), size: 0 };
+    follower.partition.cut_ended(trimmed, &mut follower.budget);
+    let Replica { partition, budget, effects, now, .. } = &mut follower;
+    partition.replicate(*now, of_three(), budget, effects).expect("it begins anew inside it");
+    assert_eq!((partition.log_start(), partition.log_end()), (Offset(4), Offset(6)));
+    assert_eq!(partition.epochs(), [(LeaderEpoch(3), Offset(4))]);
+    let mut other = Replica::new(N2, 1);
+    other.apply(&image(N1, 3, 0, &[N1]));
+    let Replica { partition, budget, effects, now, .. } = &mut other;
+    let mut first = batch("a");
+    first.stamp(Offset(3), LeaderEpoch(3));
+    partition.replicate(*now, core::iter::once(first), budget, effects).expect("it fits");
+    assert_eq!(partition.replicate(*now, of_three(), budget, effects), Err(Unfit::OutOfOrder));
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Node {
             if !room {
                 self.replication.crowded.push(log);
             }
-            let Some(ask) = partition.ask(room) else { continue };
+            let Some(ask) = partition.ask(room, puller.sequence) else { continue };
             partitions.push(ReplicaFetchPartition {
                 id: partition.id,
                 current_leader_epoch: ask.leader_epoch,
@@ -149,12 +149,12 @@ impl Node {
             partitions,
             forgotten: core::mem::take(&mut puller.forgotten),
         };
+        let purpose = calls::Purpose::Pull { leader, generation: puller.generation, round: puller.sequence };
         puller.sequence = puller.sequence.wrapping_add(1);
         puller.in_flight += 1;
         if !puller.dirty.is_empty() {
             self.replication.pulling.insert(leader);
         }
-        let purpose = calls::Purpose::Pull { leader, generation: puller.generation };
         // A leader that is silent for longer than its session lasts leads no more.
         let waits = self.config.waits;
         let timeout = Duration::from_nanos(waits.replica_fetch_wait.0 + waits.broker_session_timeout.0);
@@ -177,7 +177,7 @@ impl Node {
     pub(in crate::node) fn on_pulled(
         &mut self,
         leader: NodeId,
-        generation: u64,
+        (generation, round): (u64, u32),
         outcome: Result<PeerResponse, CallError>,
     ) {
         let Some(puller) = self.replication.pullers.get_mut(&leader).filter(|p| p.generation == generation) else {
@@ -201,7 +201,7 @@ impl Node {
         puller.session = response.session;
         puller.failures = 0;
         for fetched in response.partitions {
-            self.on_fetched(leader, fetched);
+            self.on_fetched(leader, round, fetched);
         }
     }
 
@@ -229,19 +229,22 @@ impl Node {
         }
     }
 
-    /// What the leader says of one partition.
-    fn on_fetched(&mut self, leader: NodeId, fetched: ReplicaFetched) {
+    /// What the leader says of one partition. Answers may come in another order than requests were made in.
+    fn on_fetched(&mut self, leader: NodeId, round: u32, fetched: ReplicaFetched) {
         let Some(&log) = self.by_id.get(&fetched.id) else { return };
         if self.replication.following.get(&log) != Some(&leader) && !mutant!(X07) {
             return;
         }
         let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let is_owed = partition.answered(round);
+        if !is_owed && (!fetched.error.is_none() || fetched.diverging.is_some() || has_records(&fetched.records)) {
+            return;
+        }
         if !fetched.error.is_none() {
             return self.on_fetch_refused(log, &fetched);
         }
         if fetched.leader_epoch != partition.leader_epoch() && !mutant!(X07) {
             // It was asked in another epoch.
-            partition.answered();
             return self.pull_again(log);
         }
         if mutant!(X08) {
@@ -259,7 +262,6 @@ impl Node {
         if mutant!(X23) && fetched.error == ErrorCode::OffsetOutOfRange {
             return;
         }
-        partition.answered();
         if fetched.error == ErrorCode::OffsetOutOfRange
             && fetched.leader_epoch == partition.leader_epoch()
             && let Some(job) = partition.skip_to(fetched.log_start, &mut self.effects)
@@ -272,7 +274,6 @@ impl Node {
 
     fn on_diverging(&mut self, log: LogId, epoch: LeaderEpoch, end: Offset) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        partition.answered();
         // Of a leader that was elected cleanly, those in sync share all that was ever committed.
         let me = self.config.node;
         let may_lose = self.image.partition(partition.id).is_some_and(|image| !image.isr.contains(&me));
@@ -284,12 +285,7 @@ impl Node {
 
     fn on_records(&mut self, log: LogId, fetched: ReplicaFetched) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        partition.answered();
-        let is_bare = match &fetched.records {
-            Records::Empty => true,
-            Records::Bytes(bytes) => bytes.is_empty(),
-            Records::Batches(_) | Records::Log(_) => false,
-        };
+        let is_bare = !has_records(&fetched.records);
         let before = partition.appending_bytes();
         let appended = match read_batches(fetched.records) {
             Some(batches) => partition.replicate(self.now, batches, &mut self.tail, &mut self.effects).is_ok(),
@@ -322,6 +318,14 @@ impl Node {
                 self.pull_again(log);
             }
         }
+    }
+}
+
+fn has_records(records: &Records) -> bool {
+    match records {
+        Records::Empty => false,
+        Records::Bytes(bytes) => !bytes.is_empty(),
+        Records::Batches(_) | Records::Log(_) => true,
     }
 }
 

@@ -37,9 +37,12 @@ fn cluster(seed: u64, partitions: i32, min_in_sync: &str) -> Rig {
     rig
 }
 
+/// A batch with a record for each word.
 fn batch(value: &str) -> Batch {
     let mut builder = BatchBuilder::new();
-    builder.append(0, Timestamp(1_000_000), None, Some(value.as_bytes()), []);
+    for word in value.split(' ') {
+        builder.append(builder.next_delta(), Timestamp(1_000_000), None, Some(word.as_bytes()), []);
+    }
     builder.build(&BatchOptions::default())
 }
 
@@ -303,6 +306,29 @@ fn records_are_deleted_once_every_replica_in_service_has_deleted_them() {
     assert_eq!(outcome(rig.call(led_by, delete(4))).0, ErrorCode::RequestTimedOut);
     settle(&mut rig, 1);
     assert!(rig.run_until(|rig| replica(rig, other, 0).map(Partition::log_start) == Some(Offset(4))));
+}
+
+/// The leader's log begins inside a batch when one of its followers, which has nothing of it yet, is heard again.
+#[test]
+fn a_replica_that_begins_anew_may_have_to_begin_inside_a_batch() {
+    let mut rig = cluster(5, 1, "1");
+    let led_by = leader(&rig, 0).expect("it is led");
+    let other = rig.nodes().into_iter().find(|node| *node != led_by).expect("there are three");
+    rig.cut(led_by, other);
+    let base = produced(&mut rig, 0, "a b c d");
+    produced(&mut rig, 0, "e");
+    let start = base.forward(2);
+    let (topic, partition) = (TopicRef::Name(TopicName::new("t")), PartitionId(0));
+    let partitions = alloc::vec![DeleteRecordsPartition { topic, partition, offset: start }];
+    let led_by = leader(&rig, 0).expect("it is led");
+    rig.call(led_by, Request::DeleteRecords(DeleteRecordsRequest { timeout: Duration::from_millis(100), partitions }));
+    settle(&mut rig, 1);
+    let one = values(&mut rig, led_by, 0);
+    assert_eq!(one.first().map(|(first, ..)| *first), Some(base.0));
+    for node in rig.nodes() {
+        assert_eq!(replica(&rig, node, 0).map(Partition::log_start), Some(start));
+        assert_eq!(values(&mut rig, node, 0), one);
+    }
 }
 
 /// One history: producers write while nodes die, lose power and are cut off; then all is well again.
