@@ -285,6 +285,8 @@ impl Failure {
             Self::Refused(code) => matches!(
                 code,
                 ErrorCode::RequestTimedOut
+                    // So it is answered, too, when the leader is deposed while the batch waits for its followers.
+                    | ErrorCode::NotLeaderOrFollower
                     | ErrorCode::NotEnoughReplicasAfterAppend
                     | ErrorCode::NetworkException
                     | ErrorCode::KafkaStorageError

@@ -291,6 +291,18 @@ fn what_may_be_in_the_log_is_not_sent_in_a_new_epoch() {
 }
 
 #[test]
+fn what_a_deposed_leader_has_appended_is_not_sent_in_a_new_epoch() {
+    let mut world = World::ready(ProducerConfig::default());
+    let sent = world.in_flight(1);
+    world.answer(&sent[0].0, ErrorCode::NotLeaderOrFollower, -1);
+    world.pass(ms(130));
+    let (call, _) = world.produce();
+    world.answer(&call, ErrorCode::OutOfOrderSequenceNumber, -1);
+    let error = world.deliveries().remove(0).1.expect_err("nobody knows");
+    assert_eq!((error.kind, error.may_have_applied), (ProduceErrorKind::Unresolved, true));
+}
+
+#[test]
 fn a_request_that_times_out_is_given_up_and_delivery_ends_in_time() {
     let mut world = World::ready(ProducerConfig::default());
     world.in_flight(1);
