@@ -254,6 +254,7 @@ impl Quorum {
         }
         following.state = State::Cutting;
         self.generation += 1;
+        self.failed_at = None;
         self.log.end = to;
         self.log.durable = self.log.durable.min(to);
         self.log.epochs.truncate_end(to);
@@ -268,6 +269,7 @@ impl Quorum {
         if end < self.log.durable {
             // An append that came before the cut had failed; those after it do not fit.
             self.generation += 1;
+            self.failed_at = None;
             self.log.end = end;
             self.log.epochs.truncate_end(end);
         }

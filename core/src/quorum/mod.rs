@@ -155,6 +155,9 @@ pub struct Quorum {
     /// Counts how often the log's end was cut off or not written: outcomes of jobs from before say nothing of what
     /// is there now.
     generation: u64,
+    /// Where the append began that failed last, if it ended this generation: those before it are still on their way to the
+    /// disk.
+    failed_at: Option<Offset>,
     orders: VecDeque<Order>,
 }
 
@@ -260,6 +263,7 @@ impl Quorum {
             log: Log { start: log.log_start, start_epoch, snapshot, end: log.log_end, durable: log.log_end, epochs },
             high_watermark: committed,
             generation: 0,
+            failed_at: None,
             orders: VecDeque::new(),
         }
     }
@@ -413,7 +417,8 @@ impl Quorum {
 
     /// This node's log is durable up to `end`, as a job says that was ordered in this generation.
     pub fn persisted(&mut self, now: Instant, end: Offset, generation: u64) {
-        if generation != self.generation {
+        let came_before = generation + 1 == self.generation && self.failed_at.is_some_and(|at| end <= at);
+        if generation != self.generation && !came_before {
             // What it wrote has since been cut off; what was before it, the cut has made durable.
             return;
         }
@@ -432,15 +437,17 @@ impl Quorum {
         }
     }
 
-    /// The disk refused what was appended last: the log ends where it is durable. What a leader appended may be with its
-    /// followers already, so it must not lead any more: another record at the same place and epoch would be a second truth. One that
-    /// is alone goes on.
-    pub fn append_failed(&mut self, now: Instant, generation: u64) {
+    /// The disk refused what was appended at `base`: the log ends there, with what is still on its way to the disk. What a leader
+    /// appended may be with its followers already, so it must not lead any more: another record at the same place and epoch
+    /// would be a second truth. One that is alone goes on.
+    pub fn append_failed(&mut self, now: Instant, base: Offset, generation: u64) {
         if generation != self.generation {
             return;
         }
+        assert!(self.log.durable <= base && base < self.log.end, "what fails was on its way");
         self.generation += 1;
-        self.log.end = self.log.durable;
+        self.failed_at = Some(base);
+        self.log.end = base;
         if self.is_alone() {
             return;
         }

@@ -341,10 +341,22 @@ fn an_append_that_failed_ends_the_lead_as_followers_may_have_it() {
     let mut quorum = voter(3, &[1], None);
     elect(&mut quorum);
     quorum.appended(Offset(2));
-    quorum.append_failed(START, 0);
+    quorum.append_failed(START, Offset(1), 0);
     assert_eq!((quorum.role(), quorum.log_end()), (RoleName::Unattached, Offset(1)));
-    quorum.append_failed(START, 0);
+    quorum.append_failed(START, Offset(2), 0);
     assert_eq!(quorum.generation(), 1, "what followed the failed append failed with it");
+}
+
+#[test]
+fn what_was_on_its_way_before_an_append_that_failed_arrives() {
+    let mut quorum = voter(3, &[1], None);
+    elect(&mut quorum);
+    quorum.appended(Offset(2));
+    quorum.appended(Offset(3));
+    quorum.append_failed(START, Offset(2), 0);
+    assert_eq!(quorum.log_end(), Offset(2), "only a write is refused at once, and the first was not");
+    quorum.persisted(START, Offset(2), 0);
+    assert_eq!((quorum.log_end(), quorum.log.durable), (Offset(2), Offset(2)));
 }
 
 #[test]

@@ -56,13 +56,13 @@ impl Node {
         let wall = self.now.wall;
         let quorum = self.metadata.quorum();
         batch.stamp(quorum.log_end(), quorum.epoch());
-        let (end, generation) = (batch.header().next_offset(), quorum.generation());
+        let (base, end, generation) = (quorum.log_end(), batch.header().next_offset(), quorum.generation());
         quorum.appended(end);
         self.metadata.uncommitted.push_back(Uncommitted { end, bytes: batch.size(), records });
         self.metadata.tail.push(batch.clone());
         self.metadata.committing = Some(Committing { end, committed: false, reply });
         let append = Job::Append { batches: alloc::vec![batch], sync: true, wall };
-        self.run_metadata(append, MetadataJob::Append { end, generation });
+        self.run_metadata(append, MetadataJob::Append { base, end, generation });
         self.wake_pulls();
     }
 
@@ -93,14 +93,14 @@ impl Node {
 
     /// Nothing of a decision whose append failed has happened; the next one may fare better. Among several voters, one of
     /// them has to take it.
-    pub(super) fn on_metadata_append_failed(&mut self, generation: u64, error: &LogError) {
+    pub(super) fn on_metadata_append_failed(&mut self, base: Offset, generation: u64, error: &LogError) {
         let is_alone = self.is_alone();
         let for_good = matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
         if if is_alone { self.phase == Phase::Starting } else { for_good } {
             return self.halt(&error.to_string());
         }
         let now = self.now.mono;
-        self.metadata.quorum().append_failed(now, generation);
+        self.metadata.quorum().append_failed(now, base, generation);
         let end = self.metadata.quorum().log_end();
         self.metadata.forget_past(end);
         if is_alone {

@@ -104,6 +104,7 @@ enum MetadataJob {
         answer: Option<(RequestId, VoteResponse)>,
     },
     Append {
+        base: Offset,
         end: Offset,
         generation: u64,
     },
@@ -213,7 +214,9 @@ impl Node {
         let now = self.now.mono;
         match (kind, outcome) {
             (MetadataJob::Close, _) => self.metadata.closed = true,
-            (MetadataJob::Append { generation, .. }, Err(error)) => self.on_metadata_append_failed(generation, &error),
+            (MetadataJob::Append { base, generation, .. }, Err(error)) => {
+                self.on_metadata_append_failed(base, generation, &error);
+            }
             (MetadataJob::Vote { vote, answer }, Err(LogError::DiskFull | LogError::TooManyFiles))
                 if !self.is_alone() =>
             {
@@ -231,7 +234,7 @@ impl Node {
             (MetadataJob::Open, Ok(JobOutcome::Opened(state))) => self.on_metadata_opened(state),
             (MetadataJob::Load, Ok(JobOutcome::SnapshotPiece { bytes, .. })) => self.on_snapshot_loaded(bytes),
             (MetadataJob::Read, Ok(JobOutcome::Read { batches })) => self.on_metadata_read(batches),
-            (MetadataJob::Append { end, generation }, Ok(_)) => {
+            (MetadataJob::Append { end, generation, .. }, Ok(_)) => {
                 self.metadata.quorum().persisted(now, end, generation);
                 self.settle_quorum();
             }
@@ -358,7 +361,8 @@ impl Node {
 
     /// A follower appends what its leader sent.
     fn append_follower(&mut self, batches: Vec<Batch>, generation: u64) {
-        let mut end = Offset::ZERO;
+        let base = batches.first().map_or(Offset::ZERO, |batch| batch.header().base_offset);
+        let mut end = base;
         for batch in &batches {
             end = batch.header().next_offset();
             match read_batch(batch) {
@@ -370,7 +374,7 @@ impl Node {
             self.metadata.tail.push(batch.clone());
         }
         let (wall, sync) = (self.now.wall, !mutant!(X43));
-        self.run_metadata(Job::Append { batches, sync, wall }, MetadataJob::Append { end, generation });
+        self.run_metadata(Job::Append { batches, sync, wall }, MetadataJob::Append { base, end, generation });
     }
 
     /// The alarm of the quorum.
