@@ -4,7 +4,10 @@
 //! them. It is kept from what crosses the border between cores and disks: batches that are ordered, marks that move,
 //! votes that become durable, images that are folded. Checkers read it and write it; it judges nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use tidelog_core::{
     epoch::{LeaderEpoch, PartitionEpoch},
@@ -104,12 +107,15 @@ pub struct Canon {
     pub images: BTreeMap<Offset, (u64, usize)>,
     /// Every state that a partition was ever seen in.
     pub states: BTreeMap<TopicPartition, BTreeMap<PartitionEpoch, PartitionState>>,
-    /// Logs of which something rotted: what they lose is reported, not judged.
+    /// Logs of which something rotted, so that what they lose is reported, not judged; and those whose topic is deleted,
+    /// which some nodes have removed before the others have heard of it.
     pub spared: BTreeSet<TopicPartition>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
     /// The snapshots of the metadata in each data directory.
     pub shelves: BTreeMap<DirectoryId, Shelf>,
+    /// The leader's epoch of a partition in which each node's present process was when it was last looked at.
+    pub looked: BTreeMap<(usize, TopicPartition), LeaderEpoch>,
     /// How far each node's present process has folded the metadata.
     pub applied: BTreeMap<usize, Offset>,
 }
@@ -127,6 +133,7 @@ impl Canon {
     /// A node's process is gone: its marks begin anew.
     pub fn process_gone(&mut self, node: usize) {
         self.marks.retain(|(of, _), _| *of != node);
+        self.looked.retain(|(of, _), _| *of != node);
         self.applied.remove(&node);
     }
 
@@ -153,6 +160,25 @@ impl Canon {
             }
         }
         committed.end
+    }
+
+    /// Would a log lose anything that is committed, and answered for, if it were cut at `to`?
+    pub fn loses(&self, ledger: &Ledger, to: Offset) -> Option<Offset> {
+        let committed = self.committed.get(&ledger.id)?;
+        let (from, keep) = (ledger.log_start.max(committed.start), self.agreement(ledger).min(ledger.end));
+        let lost = |print: &Print| print.base >= from && print.next > to && print.next <= keep;
+        committed.batches.values().any(lost).then_some(keep)
+    }
+
+    /// The newest state, of these epochs, in which a node led a partition.
+    pub fn led(
+        &self,
+        node: NodeId,
+        id: TopicPartition,
+        epochs: RangeInclusive<LeaderEpoch>,
+    ) -> Option<&PartitionState> {
+        let led = |state: &&PartitionState| state.leader == Some(node) && epochs.contains(&state.leader_epoch);
+        self.states.get(&id)?.values().rev().find(led)
     }
 
     /// Does a log have everything that is committed below `end`? Only what was committed last is compared.

@@ -172,6 +172,8 @@ pub struct Ledger {
     pub cleanings: Vec<(Offset, Timestamp, Duration)>,
     /// The last batch of each producer, as far as the log must know it.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
+    /// Where the log ended when it forgot a producer: what that one wrote before counts no more.
+    pub forgotten: BTreeMap<ProducerId, Offset>,
     /// Orders not over.
     pub open: BTreeMap<JobId, Open>,
     /// What was injected into this log's files is beyond what it can heal.
@@ -207,6 +209,7 @@ impl Ledger {
             cleaned_to: Offset::ZERO,
             cleanings: Vec::new(),
             producers: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             open: BTreeMap::new(),
             rotten: false,
             rots: 0,
@@ -330,6 +333,7 @@ impl Ledger {
             (_, Ok(JobOutcome::Expired { producers })) => {
                 for producer in producers {
                     self.producers.remove(producer);
+                    self.forgotten.insert(*producer, self.end);
                 }
             }
             _ => {}
@@ -337,8 +341,10 @@ impl Ledger {
     }
 
     fn last_end(&self) -> Offset {
-        // Below what was reported nothing fails any more, even where retention has taken it.
-        self.held.values().next_back().map_or(self.answered, |held| held.header.next_offset()).max(self.answered)
+        // Below what was reported nothing fails any more, even where retention has taken it; and a log that has begun anew
+        // ends at its start at least.
+        let reported = self.answered.max(self.log_start);
+        self.held.values().next_back().map_or(reported, |held| held.header.next_offset()).max(reported)
     }
 
     /// The log was opened: what it says it holds is what it holds from now on, as far as the `whole` of it was read.
@@ -385,7 +391,8 @@ impl Ledger {
         let known = std::mem::take(&mut self.producers);
         for header in held {
             // Producers that expired stay forgotten.
-            if known.contains_key(&header.producer_id) {
+            let since = self.forgotten.get(&header.producer_id).copied().unwrap_or(Offset::ZERO);
+            if known.contains_key(&header.producer_id) && header.base_offset >= since {
                 self.note_producer(&header);
             }
         }

@@ -134,3 +134,31 @@ fn a_folder_of_nobodys_is_not_taken_over_with_its_records() {
 fn three_nodes_get_well_again() {
     [14, 135, 208, 213, 463, 471, 519].iter().for_each(|&seed| passes(seed, &[("nodes", 3)]));
 }
+
+/// O1 lookup-missed: an index file was made long after its folder had been synced, and power loss took its name though a
+/// checkpoint vouched for what was in it; the greatest timestamp so far was forgotten.
+#[test]
+fn the_names_of_index_files_last() {
+    all_pass(&[2546]);
+}
+
+/// R11 offset-gap: a follower's append failed, and the leader's answer to the request made behind it was taken for the one
+/// to the next, because a late answer to an earlier request had passed for it.
+#[test]
+fn answers_that_come_late_are_not_mixed_up() {
+    passes(25, &[("nodes", 3)]);
+}
+
+/// R11 promised-data-lost: a follower had begun anew where its leader's log did, and what it acknowledged from then on was
+/// taken for the far side of a hole after a crash.
+#[test]
+fn what_follows_a_new_beginning_survives_a_crash() {
+    passes(116, &[("nodes", 3)]);
+}
+
+/// R11 damaged-by-itself: a topic was deleted and created again in one stretch of metadata, and the order to delete the
+/// old log removed the folder of the new one.
+#[test]
+fn a_topic_created_again_keeps_its_folder() {
+    passes(147, &[("nodes", 3)]);
+}

@@ -129,6 +129,7 @@ impl Quorum {
             return self.orders.push_back(Order::Halt(reason));
         }
         self.generation += 1;
+        self.failed_at = None;
         let log = &mut self.log;
         (log.start, log.start_epoch, log.end, log.durable) = (id.end, id.epoch, id.end, id.end);
         (log.snapshot, log.epochs) = (Some(id), EpochCache::default());

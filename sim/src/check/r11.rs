@@ -18,7 +18,9 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
             let mut end = ledger.end;
             for batch in batches {
                 let base = batch.header().base_offset;
-                if base != end {
+                // A copy whose leader's log begins inside a batch begins there as well.
+                let begins_inside = ledger.log_start == end && base < end && end < batch.header().next_offset();
+                if base != end && !begins_inside {
                     let anomaly = if base < end { "offset-assigned-twice" } else { "offset-gap" };
                     let why = format!("a batch was ordered at {base} where the log ends at {end}");
                     return Err(violation(CODE, anomaly, format!("{}@{base}", ledger.id), why));

@@ -127,6 +127,11 @@ pub(super) fn read_through(ledger: &Ledger, log_start: Offset, bound: Offset, fo
 /// Was the tombstone seen by one cleaning, and by another one `delete.retention.ms` later?
 fn horizon_passed(ledger: &Ledger, note: &Note) -> bool {
     let saw: Vec<_> = ledger.cleanings.iter().filter(|(bound, ..)| *bound > note.offset).collect();
+    // A copy may have got the batch with the horizon that the leader's cleaner had stamped.
+    let stamped = ledger.batch_at(note.offset).and_then(|held| held.header.delete_horizon());
+    if stamped.is_some_and(|horizon| saw.iter().any(|(_, wall, _)| *wall >= horizon)) {
+        return true;
+    }
     // The horizon is stamped into the batch by the first that touches it (KIP-534); settings that change later do not move
     // it. Which one that was only the log knows, and where the clock was set back, it need not be the earliest by the clock.
     saw.iter().enumerate().any(|(number, (_, first, stay))| {

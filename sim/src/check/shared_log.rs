@@ -154,8 +154,7 @@ pub fn truncated(canon: &Canon, node: NodeId, ledger: &Ledger, to: Offset, mark:
     if ledger.compacted {
         return Ok(());
     }
-    let keep = canon.agreement(ledger).min(ledger.end);
-    if to < keep.min(canon.end(ledger.id)) {
+    if let Some(keep) = canon.loses(ledger, to) {
         let why = format!("node {node} cuts at {to} what is committed up to {keep}");
         return Err(violation(code(ledger.id, "M7", "R10"), "committed-cut-off", format!("{}@{to}", ledger.id), why));
     }
@@ -298,5 +297,11 @@ mod tests {
         let other = book(&[batches[0].clone(), batch(1, None, &[(1, Some(9))])]);
         assert_eq!(cut(&other, 1, 1), None, "its end is not what was committed there");
         assert_eq!(cut(&other, 0, 0), Some("committed-cut-off"));
+        canon.committed.get_mut(&whole.id).expect("marked above").start = Offset(2);
+        assert_eq!(
+            anomaly(truncated(&canon, NodeId(1), &whole, Offset(1), Offset(0))),
+            None,
+            "nobody answers for what a leader has let go"
+        );
     }
 }

@@ -79,6 +79,9 @@ impl Host {
                 env.trace.line(at, || format!("n{name} {} order {job} {}", label(log, id), order_text(&order)));
                 if let Some(id) = id {
                     if matches!(order, Job::Delete) {
+                        if self.node().is_some_and(|node| node.image().partition(id).is_none()) {
+                            env.oracle.canon.spared.insert(id);
+                        }
                         env.oracle.ledgers.remove(&(name, id));
                     } else {
                         let seen = Seen::Ordered { job, order: &order };

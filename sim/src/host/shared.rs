@@ -11,7 +11,7 @@ use tidelog_core::{
 
 use super::{Env, Host, Look, metadata_partition};
 use crate::{
-    canon::{PartitionState, Print},
+    canon::Print,
     check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
     digest,
     ledger::Ledger,
@@ -242,20 +242,22 @@ impl Host {
                 committed.start = committed.start.max(partition.log_start());
             }
             let before = canon.marks.insert((self.index, id), mark);
+            let epoch = partition.leader_epoch();
+            let looked = canon.looked.insert((self.index, id), epoch).unwrap_or(epoch);
             if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {
                 continue;
             }
             let Some(ledger) = ledgers.get(&(self.index, id)).filter(|ledger| !is_loose(ledger)) else { continue };
             let Some(state) = process.node.image().partition(id) else { continue };
             if shared_log::marked(canon, me, ledger, mark)? {
-                if !partition.is_leader() {
+                // The leader may know of a change of its in-sync replicas before its image has it; and one that learns of much
+                // at once may have led, committed, and be a follower by now.
+                let led = canon.led(me, id, if partition.is_leader() { epoch..=epoch } else { looked..=epoch });
+                if led.is_none() && !partition.is_leader() {
                     let why = format!("node {me} commits up to {mark} before its leader {:?} does", state.leader);
                     return Err(violation("R4", "follower-ahead", id, why));
                 }
-                // The leader may know of a change of its in-sync replicas before its image has it.
-                let of_epoch = |state: &&PartitionState| state.leader_epoch == partition.leader_epoch();
-                let states = canon.states.get(&id).into_iter().flat_map(|states| states.values().rev());
-                let isr = states.into_iter().find(of_epoch).map_or(&state.isr, |state| &state.isr);
+                let isr = led.map_or(&state.isr, |state| &state.isr);
                 let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                 shared_log::replicated(canon, id, books, isr.len())?;
             }
