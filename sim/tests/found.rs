@@ -146,7 +146,7 @@ fn the_names_of_index_files_last() {
 /// to the next, because a late answer to an earlier request had passed for it.
 #[test]
 fn answers_that_come_late_are_not_mixed_up() {
-    passes(25, &[("nodes", 3)]);
+    passes(219, &[("nodes", 3)]);
 }
 
 /// R11 promised-data-lost: a follower had begun anew where its leader's log did, and what it acknowledged from then on was

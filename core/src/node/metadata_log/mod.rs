@@ -366,6 +366,8 @@ impl Node {
         for batch in &batches {
             end = batch.header().next_offset();
             match read_batch(batch) {
+                // A leader applies what a majority has, though its own disk may refuse it later.
+                Ok(_) if end <= self.metadata.applied => {}
                 Ok(records) => {
                     self.metadata.uncommitted.push_back(Uncommitted { end, bytes: batch.size(), records });
                 }
