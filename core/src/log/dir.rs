@@ -483,6 +483,7 @@ impl<D: Disk> LogDir<D> {
             }
             Job::Truncate { to } => {
                 self.lower_recovery_point(log, to)?;
+                self.save_log_start(log)?;
                 let open = self.log(log)?;
                 open.truncate(to)?;
                 Ok(JobOutcome::Truncated {

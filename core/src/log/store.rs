@@ -532,6 +532,10 @@ impl<D: Disk> Log<D> {
                 active.note(&header, walk.position() - position, &self.config);
             }
         }
+        if end < self.log_start {
+            // The batch inside which the log begins goes, and with it all that there is.
+            return self.start_over(self.log_start);
+        }
         active.size = cut_at;
         active.cut(&self.at)?;
         self.end = end;

@@ -61,6 +61,25 @@ fn a_new_beginning_may_lie_inside_a_batch() {
     }
 }
 
+/// The batch inside which a log begins is cut off, or was never appended: the log is empty where it begins.
+#[test]
+fn a_log_that_loses_the_batch_that_it_begins_in_ends_where_it_starts() {
+    let (disk, mut dir) = started(&small_segments());
+    let whole = || batch(8, 3, &[(1, b"a"), (1, b"b"), (1, b"c"), (1, b"d")], None);
+    run(&mut dir, Job::RaiseLogStart { to: Offset(10) }).expect("works");
+    for _ in 0..2 {
+        append(&mut dir, vec![whole()]).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        let Ok(JobOutcome::Truncated { log_start, end, .. }) = run(&mut dir, Job::Truncate { to: Offset(11) }) else {
+            panic!("it can be cut")
+        };
+        assert_eq!((log_start, end), (Offset(10), Offset(10)));
+    }
+    drop(dir);
+    let (_, state) = crashed(&disk, 1).expect("nothing is missing");
+    assert_eq!((state.log_start, state.log_end), (Offset(10), Offset(10)));
+}
+
 /// A job's first batches were written and its last ones found no room, nor was there any to undo it. It was never done, as
 /// soon as there is room again.
 #[test]
