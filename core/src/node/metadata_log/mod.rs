@@ -265,8 +265,9 @@ impl Node {
             election: waits.election_timeout,
             fetch: waits.quorum_fetch_timeout,
             request: waits.quorum_request_timeout,
-            // An idle leader must be heard of before its followers give it up, and they before it does.
-            poll: waits.replica_fetch_wait.min(Duration(waits.quorum_fetch_timeout.0 / 4)),
+            // An idle leader must be heard of before its followers give it up, and they before it does. The wire has
+            // milliseconds.
+            poll: waits.replica_fetch_wait.min(Duration::from_millis(waits.quorum_fetch_timeout.as_millis() / 4)),
             piece_bytes: self.config.metadata_log.snapshot_piece_bytes,
         };
         let me = (self.config.node, self.config.directory);
