@@ -114,11 +114,11 @@ fn run_one(args: &Args) -> Result<u8, String> {
         println_line(&format!("{} {}", outcome.digest, outcome.events));
         return Ok(outcome.verdict.map_or(0, |verdict| verdict.exit));
     }
-    show(args, &case, &args.replay())
+    show(args, &case, &args.replay(seed))
 }
 
 /// Runs a case and says all that is wanted of it.
-fn show(args: &Args, case: &Case, how: &str) -> Result<u8, String> {
+fn show(args: &Args, case: &Case, replay: &str) -> Result<u8, String> {
     let begun = Instant::now();
     let outcome = case.run(args.watch(Watch::Lines))?;
     if args.disk {
@@ -132,13 +132,13 @@ fn show(args: &Args, case: &Case, how: &str) -> Result<u8, String> {
         }
     }
     let style = if args.json { Style::Json } else { Style::Text };
-    println_line(&report::run(&outcome, how, begun.elapsed(), style));
-    write_report(args, &outcome, how)?;
+    println_line(&report::run(&outcome, replay, begun.elapsed(), style));
+    write_report(args, &outcome, replay)?;
     Ok(outcome.verdict.map_or(0, |verdict| verdict.exit))
 }
 
 /// Leaves what a failing run needs to be looked at in the folder that was asked for.
-fn write_report(args: &Args, outcome: &Outcome, how: &str) -> Result<(), String> {
+fn write_report(args: &Args, outcome: &Outcome, replay: &str) -> Result<(), String> {
     let (Some(folder), Some(verdict)) = (&args.report_dir, &outcome.verdict) else { return Ok(()) };
     let wrong = |error: io::Error| format!("{folder}: {error}");
     fs::create_dir_all(folder).map_err(wrong)?;
@@ -148,8 +148,8 @@ fn write_report(args: &Args, outcome: &Outcome, how: &str) -> Result<(), String>
     case.script = outcome.script.clone().unwrap_or_default();
     case.expects = Some(verdict.into());
     fs::write(format!("{stem}.toml"), case.to_toml()).map_err(wrong)?;
-    fs::write(format!("{stem}.txt"), report::run(outcome, how, Duration::ZERO, Style::Text)).map_err(wrong)?;
-    if let Some(page) = page::page(outcome, how) {
+    fs::write(format!("{stem}.txt"), report::run(outcome, replay, Duration::ZERO, Style::Text)).map_err(wrong)?;
+    if let Some(page) = page::page(outcome, replay) {
         fs::write(format!("{stem}.html"), page).map_err(wrong)?;
     }
     eprintln_line(&format!("report: {stem}.html, {stem}.toml, {stem}.txt"));
@@ -163,7 +163,6 @@ fn run_sweep(args: &Args) -> Result<u8, String> {
     }
     let budget = args.budget.or(args.profile.map(|profile| profile.budget()));
     let twice_every = args.twice_every.unwrap_or(args.profile.map_or(0, |profile| profile.twice_every()));
-    let how = args.replay();
     let sweep = Sweep {
         seeds,
         jobs: args.jobs,
@@ -176,8 +175,8 @@ fn run_sweep(args: &Args) -> Result<u8, String> {
             let again = run::stage(&case, args.watch(Watch::Lines));
             // A run that differs from itself may pass this time.
             let shown = if again.verdict.is_some() { &again } else { failed };
-            eprintln_line(&report::run(shown, &how, Duration::ZERO, Style::Text));
-            if let Err(wrong) = write_report(args, shown, &how) {
+            eprintln_line(&report::run(shown, &args.replay(failed.seed), Duration::ZERO, Style::Text));
+            if let Err(wrong) = write_report(args, shown, &args.replay(failed.seed)) {
                 eprintln_line(&format!("error: {wrong}"));
             }
         },
@@ -186,7 +185,7 @@ fn run_sweep(args: &Args) -> Result<u8, String> {
     println_line(&report::sweep(&total, if args.json { Style::Json } else { Style::Text }));
     if let Some(file) = &args.junit {
         let profile = args.profile.map_or("sweep", |profile| profile.name());
-        let text = junit::junit(&total, profile, seeds, &how);
+        let text = junit::junit(&total, profile, seeds, &|seed| args.replay(seed));
         if let Some(folder) = std::path::Path::new(file).parent() {
             fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
@@ -224,7 +223,7 @@ fn replay(args: &Args) -> Result<u8, String> {
     for (name, value) in &args.sets {
         case.config.set(name, *value).expect("names were checked");
     }
-    show(args, &case, &format!(" # or: tidelog sim replay {}", args.file.as_deref().unwrap_or_default()))
+    show(args, &case, &format!("tidelog sim replay {}", args.file.as_deref().unwrap_or_default()))
 }
 
 fn run_shrink(args: &Args) -> Result<u8, String> {
@@ -328,7 +327,7 @@ fn run_mutants(args: &Args) -> Result<u8, String> {
         let id = args.only.first().ok_or("mutants --trace wants --only ID")?;
         let outcome = crate::mutants::one(id, seeds.0).ok_or(format!("there is no planted bug {id}"))?;
         outcome.lines.iter().for_each(|line| println_line(line));
-        println_line(&report::run(&outcome, &args.replay(), Duration::ZERO, Style::Text));
+        println_line(&report::run(&outcome, &args.replay(seeds.0), Duration::ZERO, Style::Text));
         return Ok(outcome.verdict.map_or(0, |verdict| verdict.exit));
     }
     let hunt = crate::mutants::Hunt { seeds, only: args.only.clone(), budget: args.budget };

@@ -8,8 +8,8 @@ use crate::{
     sweep::{BLOCK, Failed, Total},
 };
 
-/// The sweep of the seeds `A..B`. `replay` is what stands behind `--seed N` on the line that runs a seed again.
-pub fn junit(total: &Total, profile: &str, seeds: (u64, u64), replay: &str) -> String {
+/// The sweep of the seeds `A..B`. `replay` makes the line that runs a seed again.
+pub fn junit(total: &Total, profile: &str, seeds: (u64, u64), replay: &dyn Fn(u64) -> String) -> String {
     let blocks: Vec<u64> = (seeds.0 / BLOCK..seeds.1.div_ceil(BLOCK)).collect();
     let skipped = blocks.iter().filter(|block| !total.blocks.contains_key(block)).count();
     let (tests, failures) = (blocks.len() + total.failures.len(), total.failures.len());
@@ -41,9 +41,9 @@ pub fn junit(total: &Total, profile: &str, seeds: (u64, u64), replay: &str) -> S
     text
 }
 
-fn failure(text: &mut String, Failed { seed, config, verdict }: &Failed, replay: &str) {
+fn failure(text: &mut String, Failed { seed, config, verdict }: &Failed, replay: &dyn Fn(u64) -> String) {
     let (code, anomaly) = (escape(&verdict.code), escape(&verdict.anomaly));
-    let line = format!("tidelog sim run --seed {seed}{replay}");
+    let line = replay(*seed);
     let _ = writeln!(text, "  <testcase classname=\"sim.{code}\" name=\"seed {seed}: {code} {anomaly}\">");
     text.push_str("    <properties>\n");
     property(text, 6, "seed", &seed.to_string());
@@ -98,11 +98,11 @@ mod tests {
         let failed = Failed { seed: 7, config: Config::default(), verdict };
         let blocks = BTreeMap::from([(0, (50, Duration::from_millis(1_500)))]);
         let total = Total { runs: 50, failures: vec![failed], blocks, ..Total::default() };
-        let text = junit(&total, "pr", (0, 60), " --profile pr --set kill=1");
+        let text = junit(&total, "pr", (0, 60), &|seed| format!("sim run --seed {seed} --profile pr"));
         assert!(text.contains("tests=\"3\" failures=\"1\" skipped=\"1\""), "{text}");
         assert!(text.contains("name=\"seeds 0..50\" time=\"1.500\""), "{text}");
         assert!(text.contains("name=\"seeds 50..60\"><skipped"), "{text}");
         assert!(text.contains("a &lt; b &amp; &quot;c&quot;"), "{text}");
-        assert!(text.contains("--seed 7 --profile pr --set kill=1"), "{text}");
+        assert!(text.contains("sim run --seed 7 --profile pr"), "{text}");
     }
 }

@@ -42,8 +42,8 @@ pub fn missed(counts: &Counts) -> Vec<&'static str> {
     Mark::ALL.iter().zip(&counts.marks).filter(|(_, count)| **count == 0).map(|(mark, _)| mark.name()).collect()
 }
 
-/// One run. `how` is what stands behind `--seed N` on the line that runs it again.
-pub fn run(outcome: &Outcome, how: &str, took: Duration, style: Style) -> String {
+/// One run. `replay` is the line that runs it again.
+pub fn run(outcome: &Outcome, replay: &str, took: Duration, style: Style) -> String {
     if style == Style::Json {
         return run_json(outcome, took);
     }
@@ -69,7 +69,7 @@ pub fn run(outcome: &Outcome, how: &str, took: Duration, style: Style) -> String
     let knobs: Vec<String> =
         outcome.config.difference().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "  config   {}", knobs.join(" "));
-    let _ = writeln!(text, "  replay   tidelog sim run --seed {}{how}", outcome.seed);
+    let _ = writeln!(text, "  replay   {replay}");
     for state in &outcome.states {
         let _ = writeln!(text, "  state    {state}");
     }

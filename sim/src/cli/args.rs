@@ -47,9 +47,10 @@ impl Args {
         words
     }
 
-    /// The same behind `--seed N`, for people.
-    pub(super) fn replay(&self) -> String {
-        self.words().iter().map(|word| format!(" {word}")).collect()
+    /// The line that runs this seed again.
+    pub(super) fn replay(&self, seed: u64) -> String {
+        let words: String = self.words().iter().map(|word| format!(" {word}")).collect();
+        format!("tidelog sim run --seed {seed}{words}")
     }
 
     /// What is to be kept of a run that may be reported on.
@@ -166,7 +167,7 @@ mod tests {
     fn flags_are_read_and_given_on() {
         let args = words("--seeds 5..9 --profile pr --set kill=1 --budget 2m --junit o.xml").expect("all known");
         assert_eq!((args.seeds, args.budget), (Some((5, 9)), Some(Duration::from_secs(120))));
-        assert_eq!(args.replay(), " --profile pr --set kill=1");
+        assert_eq!(args.replay(5), "tidelog sim run --seed 5 --profile pr --set kill=1");
         assert_eq!(
             words("--commit-seed ffffffffffffffffffff").expect("a hash").seeds,
             Some((0xff_ffff_ffff, 0xff_ffff_ffff + 200))

@@ -18,10 +18,10 @@ const PLACE: &str = "\"the data\"";
 /// State lines that the page has.
 const LINES: usize = 400;
 
-/// The page of a run, if a film was taken of it. `how` is what stands behind `--seed N` on the line that runs it again.
-pub fn page(outcome: &Outcome, how: &str) -> Option<String> {
+/// The page of a run, if a film was taken of it. `replay` is the line that runs it again.
+pub fn page(outcome: &Outcome, replay: &str) -> Option<String> {
     let film = outcome.film.as_ref()?;
-    let data = data(outcome, film, how).replace('<', "\\u003c");
+    let data = data(outcome, film, replay).replace('<', "\\u003c");
     Some(PAGE.replacen(PLACE, &data, 1))
 }
 
@@ -30,7 +30,7 @@ fn micros(at: u64) -> u64 {
     at / 1_000
 }
 
-fn data(outcome: &Outcome, film: &Film, how: &str) -> String {
+fn data(outcome: &Outcome, film: &Film, replay: &str) -> String {
     let nodes = outcome.config.nodes as usize;
     let lane = |party: Party| match party {
         Party::Node(node) => node,
@@ -52,7 +52,7 @@ fn data(outcome: &Outcome, film: &Film, how: &str) -> String {
         outcome.events,
         quote(&report::version()),
         quote(outcome.mutant.as_deref().unwrap_or("")),
-        quote(&format!("tidelog sim run --seed {}{how}", outcome.seed)),
+        quote(replay),
         film.missing
     );
     let knobs = outcome.config.difference();
@@ -128,7 +128,7 @@ mod tests {
         }
         let config = Config { nodes: 2, chaos_ms: 1_500, kill: 1, strike_ms: 300, ..Config::default() };
         let outcome = Case::drawn(1, config).run(Watch::Film).expect("nothing is planted");
-        let page = page(&outcome, " --set nodes=2").expect("a film was taken");
+        let page = page(&outcome, "tidelog sim run --seed 1 --set nodes=2").expect("a film was taken");
         assert!(!page.contains(PLACE));
         assert!(page.contains("\"kinds\":[\"produce\""), "{}", &page[page.len() - 2_000..]);
         let plain = Case { config: outcome.config.clone(), ..Case::drawn(1, Config::default()) };
