@@ -235,6 +235,8 @@ mod tests {
         for (seed, nodes) in [(3, 1), (5, 3)] {
             let mut config = Config::draw(seed);
             (config.nodes, config.chaos_ms) = (nodes, 8_000);
+            // A list puts events of its own on the queue, so that ties would fall otherwise.
+            config.tie_shuffle = 0;
             let drawn = Case::drawn(seed, config);
             let first = drawn.run(Watch::Lists).expect("nothing is planted");
             let listed = Case { script: first.script.clone().expect("it was asked for"), ..drawn };
