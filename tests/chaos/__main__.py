@@ -1,6 +1,6 @@
 """`make chaos`: a real three-node cluster, hosts of its own, real clients, faults; and the simulator's checker over it all.
 
-MINUTES is how long faults go on (10), SEED draws them, RATE is the records a second of each writer (300), FAILOVERS how
+MINUTES is how long faults go on (10), SEED draws them, WITHOUT names faults to leave out (with commas between), RATE is the records a second of each writer (300), FAILOVERS how
 often a leader is killed to measure how soon writing goes on (10), CHAOS_DIR where the nodes' folders are; it is kept when
 something is wrong. KEEP=1 keeps it always.
 

@@ -85,9 +85,10 @@ def main():
         # In a mount namespace of its own, which ends with this process.
         options = f"size={sys.argv[3]}m"
         small_disk = small_disk if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", cluster.nodes[3].folder]).returncode == 0 else None
+    without = os.environ.get("WITHOUT", "").split(",")
     faults = [
         fault for fault in nemesis.FAULTS
-        if (net or fault not in nemesis.NEEDS_NET) and (small_disk or fault not in nemesis.NEEDS_SMALL_DISK)
+        if fault not in without and (net or fault not in nemesis.NEEDS_NET) and (small_disk or fault not in nemesis.NEEDS_SMALL_DISK)
     ]
     left_out = [fault for fault in nemesis.FAULTS if fault not in faults]
     chance = random.Random(seed)
