@@ -80,8 +80,8 @@ pub struct PartitionState {
 pub struct Shelf {
     /// Bytes of those that are being written.
     pub writing: BTreeMap<SnapshotId, Vec<u8>>,
-    /// Jobs that finish one.
-    pub finishing: BTreeMap<JobId, SnapshotId>,
+    /// Jobs that finish one, with all of its bytes.
+    pub finishing: BTreeMap<JobId, (SnapshotId, Vec<u8>)>,
     /// Those that are durable.
     pub kept: BTreeSet<SnapshotId>,
 }

@@ -30,7 +30,9 @@ impl Host {
                 bytes.truncate(*position as usize);
                 bytes.extend_from_slice(piece);
                 if *is_last {
-                    shelf.finishing.insert(*job, *id);
+                    // The same may be fetched anew before this is written.
+                    let bytes = shelf.writing.remove(id).unwrap_or_default();
+                    shelf.finishing.insert(*job, (*id, bytes));
                 }
                 if let Some(ledger) = env.oracle.ledgers.get(&(self.index, metadata_partition()))
                     && *position == 0
@@ -66,8 +68,7 @@ impl Host {
         let me = NodeId(self.index as i32);
         let canon = &mut env.oracle.canon;
         let shelf = canon.shelves.entry(env.directories[self.index]).or_default();
-        if let Some(id) = shelf.finishing.remove(&job) {
-            let bytes = shelf.writing.remove(&id).unwrap_or_default();
+        if let Some((id, bytes)) = shelf.finishing.remove(&job) {
             if outcome.is_ok() {
                 env.tally.sometimes(Mark::SnapshotTaken, true);
                 shelf.kept.insert(id);
