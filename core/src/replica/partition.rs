@@ -281,10 +281,12 @@ impl Partition {
                 Err(error) => {
                     self.failing = true;
                     self.offline |= error.is_lasting();
-                    self.fail_waiters(append.end(), &mut completed);
                     if self.keeps_unwritten() {
+                        // It will be in the log after all: an error now, and its producer may begin a new epoch and send it
+                        // once more.
                         self.unwritten.extend(append.into_batches());
                     } else {
+                        self.fail_waiters(append.end(), &mut completed);
                         let unknown = |header: &&BatchHeader| {
                             header.has_producer() && self.producers.get(header.producer_id).is_none()
                         };
