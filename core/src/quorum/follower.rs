@@ -105,6 +105,18 @@ impl Quorum {
         self.fetch(to, self.epoch);
     }
 
+    /// Whom this node has asked for the leader knows of none, or is gone: the next is asked soon, as an election takes no
+    /// longer than that.
+    pub(super) fn search_again(&mut self, now: Instant) {
+        // Longer from round to round: one of the voters at least knows nothing for as long as it is gone.
+        let wait = self.backoff_after(self.attempts / self.voters.len() as u32);
+        if !self.is_voter()
+            && let Role::Unattached { stand_at } = &mut self.role
+        {
+            *stand_at = now.after(wait).min(*stand_at);
+        }
+    }
+
     fn fetch(&mut self, to: NodeId, epoch: LeaderEpoch) {
         let partition = ReplicaFetchPartition {
             id: METADATA,
@@ -135,13 +147,17 @@ impl Quorum {
         if let Some(fetched) = &fetched {
             let elsewhere = fetched.leader.is_some_and(|leader| leader != from) || !self.is_following(from);
             if fetched.leader_epoch > self.epoch || (fetched.leader_epoch == self.epoch && elsewhere) {
-                return self.learn(now, from, fetched.leader_epoch, fetched.leader);
+                self.learn(now, from, fetched.leader_epoch, fetched.leader);
+                if turn == self.turn {
+                    self.search_again(now);
+                }
+                return;
             }
         }
         if turn != self.turn && !mutant!(X28) {
             return;
         }
-        let Role::Follower(following) = &mut self.role else { return };
+        let Role::Follower(following) = &mut self.role else { return self.search_again(now) };
         let error = fetched.as_ref().map_or(response.error, |fetched| fetched.error);
         match (error, fetched) {
             (ErrorCode::None, Some(fetched)) => {

@@ -345,7 +345,8 @@ impl Quorum {
                 self.attempts = self.attempts.saturating_add(1);
                 self.become_unattached(now, self.epoch, wait);
             }
-            Role::Unattached { .. } | Role::Resigned => {}
+            Role::Unattached { .. } => self.search_again(now),
+            Role::Resigned => {}
         }
         self.on_time(now);
     }
@@ -487,7 +488,11 @@ impl Quorum {
 
     /// A wait that grows with the elections stood for in vain, up to the election timeout.
     fn backoff(&mut self) -> Duration {
-        let most = (JITTER.0 << self.attempts.min(10)).min(self.waits.election.0).max(1);
+        self.backoff_after(self.attempts)
+    }
+
+    fn backoff_after(&mut self, attempts: u32) -> Duration {
+        let most = (JITTER.0 << attempts.min(10)).min(self.waits.election.0).max(1);
         Duration(JITTER_MIN.0 + self.prng.below(most))
     }
 

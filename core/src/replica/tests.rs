@@ -527,7 +527,11 @@ fn what_followers_may_have_is_appended_again_after_a_failure() {
     leader.jobs.retain(|(_, order)| matches!(order, Job::Append { .. }));
     let (job, order) = leader.jobs.pop_front().expect("an append was ordered");
     leader.answer(job, order, Some(LogError::DiskFull));
-    assert_eq!(leader.acks, [], "whether it is in the log is not known yet: an error would make its producer send it anew");
+    assert_eq!(
+        leader.acks,
+        [],
+        "whether it is in the log is not known yet: an error would make its producer send it anew"
+    );
     assert_eq!(leader.partition.log_end(), Offset(1), "the offset is not given out twice");
     assert_eq!(leader.admit("b", Acks::All), Err(ErrorCode::KafkaStorageError));
     leader.partition.retry(leader.now, &mut leader.effects);
