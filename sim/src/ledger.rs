@@ -170,6 +170,9 @@ pub struct Ledger {
     pub cleaned_to: Offset,
     /// Up to where each cleaning could see, when it began, and how long it let tombstones stay from then on.
     pub cleanings: Vec<(Offset, Timestamp, Duration)>,
+    /// Keys of which the log has lost a record that a cleaning had seen, and where it ended then: an older value may have
+    /// gone on account of it.
+    pub bereft: BTreeMap<u16, Offset>,
     /// The last batch of each producer, as far as the log must know it.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
     /// Where the log ended when it forgot a producer: what that one wrote before counts no more.
@@ -208,6 +211,7 @@ impl Ledger {
             raised_to: Offset::ZERO,
             cleaned_to: Offset::ZERO,
             cleanings: Vec::new(),
+            bereft: BTreeMap::new(),
             producers: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -279,11 +283,23 @@ impl Ledger {
     /// The end is cut off, with the batch that holds this offset.
     fn cut(&mut self, to: Offset) {
         let to = self.batch_at(to).map_or(to, |held| held.header.base_offset).min(self.end);
-        self.given_up.extend(self.held.split_off(&to).into_values());
-        self.end = to;
+        let lost = self.held.split_off(&to);
+        self.bereave(&lost, to);
+        self.given_up.extend(lost.into_values());
+        // A log that begins inside the batch that goes begins there still, and ends there.
+        self.end = to.max(self.log_start);
         self.promised = self.promised.min(to);
         self.answered = self.answered.min(to);
         self.told_high_watermark = self.told_high_watermark.min(to);
+    }
+
+    /// The log has lost these records and ends at `end`. What they superseded may have been cleaned away before.
+    fn bereave(&mut self, lost: &BTreeMap<Offset, Held>, end: Offset) {
+        self.bereft.values_mut().for_each(|at| *at = (*at).min(end));
+        let seen = |note: &&Note| note.offset < self.cleaned_to;
+        for key in lost.values().flat_map(|held| &held.notes).filter(seen).filter_map(|note| note.key) {
+            self.bereft.insert(key, end);
+        }
     }
 
     fn configure(&mut self, config: &LogConfig) {
@@ -303,9 +319,16 @@ impl Ledger {
         self.reported |= matches!(outcome, Err(LogError::Corrupt { .. }));
         match (open, outcome) {
             (Some(Open::Append { sync, .. }), Ok(JobOutcome::Appended { end, .. })) => {
-                self.answered = self.answered.max(*end);
+                // A cut that was ordered behind it takes back what it says.
+                let cuts = self.open.range(job..).filter_map(|(_, open)| match open {
+                    Open::Cut { end } => Some(*end),
+                    Open::StartOver { at } => Some(*at),
+                    _ => None,
+                });
+                let end = cuts.fold(*end, Offset::min);
+                self.answered = self.answered.max(end);
                 if sync && self.config.durability == Durability::Fsync {
-                    self.promised = self.promised.max(*end);
+                    self.promised = self.promised.max(end);
                 }
             }
             (Some(Open::Append { bases, .. }), Err(_)) => {
@@ -355,6 +378,7 @@ impl Ledger {
         if self.compacted || !whole {
             // What cleanings took is still what was written; only the tail can be lost or come back.
             let lost = self.held.split_off(&state.log_end);
+            self.bereave(&lost, state.log_end);
             self.given_up.extend(lost.into_values());
             for (base, batch) in found {
                 self.held.entry(base).or_insert(batch);

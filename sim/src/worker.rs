@@ -210,7 +210,7 @@ impl Worker {
             for (job, outcome) in std::mem::take(&mut jobs.in_sync) {
                 ended.push(Ended::Job { log, job, outcome: durable.clone().map(|_| outcome) });
             }
-            lost = lost.or(durable.err());
+            lost = lost.or(durable.err().filter(|error| matches!(error, LogError::Offline(_))));
             self.unblock(log, ended);
         }
         let Some(error) = lost else { return };

@@ -5,6 +5,9 @@
 //!
 //! The marker means: every log was closed, so nothing needs to be read again. It is taken away before anything can
 //! change and written back only after everything is on the disk, and only if every log in the directory had its part.
+//! It is also what a broker swears by when it registers, that it has lost nothing since its last registration (KIP-966).
+//! So a process that began after an unclean stop and ended before it had registered leaves none, however little there was
+//! to close: a broker opens its partitions once it is registered, and that is the sign.
 
 mod points;
 
@@ -67,6 +70,8 @@ pub struct LogDir<D: Disk> {
     closed: BTreeSet<String>,
     /// Folders whose logs were opened.
     touched: BTreeSet<String>,
+    /// May the stop of this process count as clean? After an unclean one, what was lost then must have been owned to first.
+    accounted: bool,
     /// What made the directory unusable.
     failed: Option<DiskError>,
 }
@@ -225,6 +230,8 @@ impl<D: Disk> LogDir<D> {
             load(&disk, names::CLEANER_POINTS)?.unwrap_or_default(),
         ];
         let [log_starts, recovery_points, high_watermarks, cleaner_points] = written.clone();
+        // Where nothing ever was, nothing was lost.
+        let is_new = !files.iter().any(|file| file == names::METADATA_DIR);
         let state = DirState { identity: identity.clone(), clean, vote, snapshots };
         let dir = Self {
             disk,
@@ -243,6 +250,7 @@ impl<D: Disk> LogDir<D> {
             closing_points: Vec::new(),
             closed: BTreeSet::new(),
             touched: BTreeSet::new(),
+            accounted: clean || is_new,
             failed: None,
         };
         Ok((dir, state))
@@ -378,7 +386,7 @@ impl<D: Disk> LogDir<D> {
         self.settle_closing()?;
         self.note_points()?;
         self.write_checkpoints()?;
-        let mut clean = true;
+        let mut clean = self.accounted;
         for folder in self.disk.list("")?.iter().filter(|folder| names::parse_partition(folder).is_some()) {
             // A log that nobody opened since a clean stop is as it was; any other must have been closed.
             let untouched = self.clean && !self.touched.contains(folder);
@@ -685,6 +693,7 @@ impl<D: Disk> LogDir<D> {
             self.disk.create_dir(&at.dir)?;
         }
         self.touched.insert(at.dir.clone());
+        self.accounted |= at.dir != names::METADATA_DIR;
         let found = Found { names: names.unwrap_or_default(), owned: owner.is_some() };
         let opening = Opening::begin(at, found, topic_id, config, wall, points)?;
         self.logs.insert(log, Slot::Opening(opening));

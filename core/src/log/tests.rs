@@ -161,6 +161,25 @@ fn a_clean_stop_needs_no_recovery_and_a_crash_does() {
     assert!(opened.recovery.scanned_bytes < 2000, "bounded by the recovery point: {opened:?}");
 }
 
+/// A broker that has lost something says so when it registers, and opens its partitions after that (KIP-966).
+#[test]
+fn an_unclean_stop_is_not_forgotten_by_a_clean_one_without_an_open_log() {
+    let config = small_segments();
+    let (disk, dir) = started(&config);
+    drop(dir);
+    disk.create_dir(names::METADATA_DIR).expect("works");
+    disk.remove_dir("orders-0").expect("works");
+    let (dir, state) = open_dir(&disk).expect("works");
+    assert!(!state.clean);
+    dir.close().expect("works");
+    let (mut dir, state) = open_dir(&disk).expect("works");
+    assert!(!state.clean, "nobody has been told");
+    open_log(&mut dir, &disk, &config).expect("works");
+    run(&mut dir, Job::Close).expect("works");
+    dir.close().expect("works");
+    assert!(open_dir(&disk).expect("works").1.clean);
+}
+
 #[test]
 fn reads_keep_their_bounds() {
     let (_disk, mut dir) = started(&small_segments());

@@ -83,6 +83,7 @@ impl Node {
                 let opened = OpenedLog { id, topic, log, config, state };
                 self.partitions.insert(log, Partition::open(self.config.node, opened));
                 self.by_id.insert(id, log);
+                self.catch_up_config(log);
                 self.take_part(log);
             }
             (Ok(JobOutcome::Opened(_)), false) => self.delete_log(log),

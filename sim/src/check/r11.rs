@@ -148,6 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_takes_back_what_an_append_before_it_promises() {
+        let batches = [batch(0, None, &[(1, Some(0))]), batch(1, None, &[(1, Some(1))])];
+        let mut ledger = book(&batches[..1]);
+        let (write, cut) = (JobId(8), JobId(9));
+        ledger.ordered(write, &append(batches[1].clone()));
+        ledger.ordered(cut, &Job::Truncate { to: Offset(1) });
+        ledger.ended(write, &Ok(JobOutcome::Appended { end: Offset(2), size: 1 }));
+        assert_eq!((ledger.promised, ledger.answered), (Offset(1), Offset(1)));
+        assert_eq!(opened(&ledger, &state(0, 1), &batches[..1]), None);
+    }
+
+    #[test]
+    fn a_cut_goes_no_further_than_the_log_start() {
+        let mut ledger = book(&[batch(0, None, &[(1, Some(0)), (1, Some(1)), (1, Some(2))])]);
+        ledger.log_start = Offset(1);
+        ledger.ordered(JobId(9), &Job::Truncate { to: Offset(1) });
+        assert_eq!(ledger.end, Offset(1), "it begins inside the batch that goes");
+    }
+
+    #[test]
     fn what_has_rotted_may_be_lost_but_not_in_silence() {
         let batches: Vec<Batch> = (0..200).map(|base| batch(base, None, &[(1, Some(base as u64))])).collect();
         let mut ledger = book(&batches);

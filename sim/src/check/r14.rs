@@ -70,12 +70,13 @@ fn retained(
     if log_start <= from {
         return Ok(());
     }
-    let large = config.retention_bytes.is_some_and(|limit| size >= limit);
     let age = |held: &Held| wall.millis_since(held.header.max_timestamp);
     let old = |held: &Held| config.retention.is_some_and(|limit| age(held) > millis(limit));
-    if let Some((base, held)) = ledger.held.range(from..log_start).find(|(_, held)| !old(held))
-        && !large
-    {
+    // What is not old went for its size, and what is behind it may have gone for its age after that.
+    let Some((base, held)) = ledger.held.range(from..log_start).rfind(|(_, held)| !old(held)) else { return Ok(()) };
+    let next = held.header.next_offset();
+    let left = if next < log_start { ledger.bytes_from(next) } else { size };
+    if config.retention_bytes.is_none_or(|limit| left < limit) {
         let why = format!("retention took a batch of age {} ms and left {size} bytes", age(held));
         return Err(violation(CODE, "deleted-too-early", format!("{}@{base}", ledger.id), why));
     }
@@ -108,7 +109,10 @@ pub(super) fn read_through(ledger: &Ledger, log_start: Offset, bound: Offset, fo
             let why = format!("it is gone, and nothing past {} was ever to be cleaned", ledger.cleaned_to);
             return Err(violation(CODE, "cleaned-too-far", format!("{}@{}", ledger.id, note.offset), why));
         }
-        let superseded = last[&key].offset > note.offset;
+        // What a lost record superseded may be gone: without a sync of its own (`durability=replicated`) or after an unclean
+        // election the end of a log can be lost that was committed, and that cleanings went by.
+        let bereft = ledger.bereft.get(&key).is_some_and(|&end| note.offset < end);
+        let superseded = last[&key].offset > note.offset || bereft;
         if superseded {
             continue;
         }
@@ -169,6 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_behind_a_large_part_may_go_for_its_age() {
+        // The second batch is older than the first.
+        let mut young = batch(9_000, None, &[(1, Some(0))]);
+        young.stamp(Offset(0), young.header().leader_epoch);
+        let mut ledger = book(&[young, batch(1, None, &[(1, Some(1))])]);
+        ledger.config.retention = Some(Duration::from_millis(500));
+        let size = ledger.bytes_from(Offset(1));
+        let retain = || Job::Retain { high_watermark: Offset(2), wall: Timestamp(10_200) };
+        ledger.config.retention_bytes = Some(size);
+        assert_eq!(trimmed(&ledger, retain(), 2, 0), None, "the first for its size, the second for its age");
+        ledger.config.retention_bytes = Some(size + 1);
+        assert_eq!(trimmed(&ledger, retain(), 2, 0), Some("deleted-too-early"));
+    }
+
+    #[test]
     fn compaction_keeps_last_values_and_fresh_tombstones() {
         let batches = [
             batch(0, None, &[(1, Some(0)), (2, Some(1))]),
@@ -190,6 +209,16 @@ mod tests {
         assert_eq!(without(&[0]), None, "key 1 has a newer value");
         assert_eq!(without(&[1]), Some("last-value-lost"));
         assert_eq!(without(&[4]), Some("cleaned-too-far"));
+        let mut cut = ledger.clone();
+        cut.ordered(JobId(98), &Job::Truncate { to: Offset(2) });
+        let found: Vec<Held> = batches[..1].iter().map(Held::of).collect();
+        let after_a_cut = |gone: i64| {
+            let mut found = found.clone();
+            found[0].notes.retain(|note| note.offset.0 != gone);
+            read_through(&cut, Offset(0), Offset(2), &found).err().map(|violation| violation.anomaly)
+        };
+        assert_eq!(after_a_cut(0), None, "what superseded it is lost");
+        assert_eq!(after_a_cut(1), Some("last-value-lost"));
         assert_eq!(without(&[3]), Some("tombstone-too-early"));
         let stay = Duration::from_millis(100);
         ledger.cleanings =

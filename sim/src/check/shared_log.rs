@@ -61,7 +61,19 @@ pub fn follows(
     before: Option<Print>,
 ) -> Result<(), Violation> {
     let Some(before) = before.filter(|before| before.next == header.base_offset) else { return Ok(()) };
-    let known = *canon.before.entry((id, header.base_offset, header.leader_epoch)).or_insert(before);
+    let key = (id, header.base_offset, header.leader_epoch);
+    let is_held = canon.holders.get(&key).is_some_and(|holders| !holders.is_empty());
+    if !is_held && canon.writers.get(&(id, header.leader_epoch)) == Some(&node) {
+        // Its writer has given up what it wrote there, and perhaps what stood before.
+        canon.before.insert(key, before);
+        return Ok(());
+    }
+    if canon.committed.get(&id).is_some_and(|committed| before.next <= committed.start) {
+        // The leader has nothing before this any more, and cannot tell that a follower has something else there. That one
+        // shows it to nobody: its log is raised to the leader's start with the same answer.
+        return Ok(());
+    }
+    let known = *canon.before.entry(key).or_insert(before);
     if known != before {
         let why = format!(
             "node {node} writes a batch of epoch {} behind {before:?}, another behind {known:?}",
@@ -236,6 +248,34 @@ mod tests {
         assert_eq!(follow(1, Some(&first)), None);
         assert_eq!(follow(2, None), None, "what was before is gone");
         assert_eq!(follow(2, Some(&other)), Some("another-past"));
+        canon.committed.entry(id).or_default().start = second.header().base_offset;
+        let before = Some(Print::of(other.header()));
+        assert_eq!(anomaly(follows(&mut canon, NodeId(2), id, second.header(), before)), None, "that is gone");
+    }
+
+    #[test]
+    fn what_stood_before_a_batch_that_was_given_up_binds_nobody() {
+        let mut canon = Canon::default();
+        let (leader, follower) = (NodeId(0), NodeId(1));
+        let [first, second, third] = three().map(|batch| stamped(batch, 1));
+        let other = stamped(batch(1, None, &[(1, Some(9))]), 1);
+        let (ledger, id) = (book(std::slice::from_ref(&first)), book(&[]).id);
+        let mut write = |node, batch: &Batch, before: &Batch| {
+            let before = Some(Print::of(before.header()));
+            let follows = follows(&mut canon, node, id, batch.header(), before);
+            follows.and_then(|()| appended(&mut canon, node, &ledger, batch.header()))
+        };
+        assert_eq!(write(leader, &second, &first), Ok(()));
+        assert_eq!(write(leader, &third, &second), Ok(()));
+        canon.given_up(0, id, second.header());
+        canon.given_up(0, id, third.header());
+        let mut write = |node, batch: &Batch, before: &Batch| {
+            let before = Some(Print::of(before.header()));
+            anomaly(follows(&mut canon, node, id, batch.header(), before))
+        };
+        assert_eq!(write(leader, &third, &other), None);
+        assert_eq!(write(follower, &third, &other), None);
+        assert_eq!(write(follower, &third, &second), Some("another-past"), "its leader has another");
     }
 
     #[test]

@@ -266,8 +266,14 @@ impl Host {
     }
 
     /// R8: what is acknowledged to somebody who asked for all replicas is on enough of them.
-    fn acknowledged(&self, env: &Env<'_>, asked: &ProduceRequest, answer: &ProduceResponse) -> Result<(), Violation> {
+    fn acknowledged(
+        &self,
+        env: &mut Env<'_>,
+        asked: &ProduceRequest,
+        answer: &ProduceResponse,
+    ) -> Result<(), Violation> {
         let Some(process) = &self.process else { return Ok(()) };
+        let me = NodeId(self.index as i32);
         for (asked, answer) in asked.partitions.iter().zip(&answer.partitions) {
             let (Some(topic), Ok(batch)) = (process.node.image().resolve(&asked.topic), &asked.batch) else { continue };
             let id = TopicPartition { topic: topic.id, partition: asked.partition };
@@ -276,7 +282,19 @@ impl Host {
             if !is_new || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
                 continue;
             }
+            let least = ledger.config.min_insync_replicas;
             let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
+            if !process.node.partitions().any(|partition| partition.id == id)
+                && let Some(isr) = process.node.image().partition(id).map(|state| state.isr.clone())
+            {
+                // A node that stops acknowledges its last append and closes the log at once: its mark was not seen to move.
+                let Oracle { ledgers, canon, .. } = &mut *env.oracle;
+                let Some(ledger) = ledgers.get(&(self.index, id)) else { continue };
+                if shared_log::marked(canon, me, ledger, next)? {
+                    let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
+                    shared_log::replicated(canon, id, books, isr.len())?;
+                }
+            }
             let committed = env.oracle.canon.end(id);
             if committed < next {
                 let why = format!("acknowledged up to {next}, but only what is below {committed} is committed");
@@ -285,7 +303,7 @@ impl Host {
             let copies = env.oracle.ledgers.iter().filter(|((_, of), ledger)| {
                 *of == id && ledger.promised >= next && env.oracle.canon.has_last(ledger, next)
             });
-            let (copies, least) = (copies.count(), ledger.config.min_insync_replicas as usize);
+            let (copies, least) = (copies.count(), least as usize);
             if copies < least {
                 let why =
                     format!("acknowledged up to {next} with {copies} durable copies, min.insync.replicas={least}");

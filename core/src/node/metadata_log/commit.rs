@@ -5,7 +5,7 @@ use alloc::{string::ToString, vec::Vec};
 use super::{MetadataJob, Node, Uncommitted};
 use crate::{
     cluster::{self, MetadataRecord},
-    ids::{NodeId, TopicName, TopicPartition},
+    ids::{LogId, NodeId, TopicName, TopicPartition},
     log::{Job, LogError},
     message::ErrorCode,
     mutant,
@@ -149,16 +149,23 @@ impl Node {
 
     fn reconfigure(&mut self, name: &TopicName) {
         let Some(topic) = self.image.topic_named(name) else { return };
-        let overrides = self.image.overrides(&crate::message::ConfigResource::Topic(name.clone()));
-        let config = cluster::configs::log_config(&self.config.log_defaults, overrides);
         let id = topic.id;
         let range = TopicPartition { topic: id, partition: crate::ids::PartitionId(0) }..;
-        for (_, log) in self.by_id.range(range).take_while(|(p, _)| p.topic == id) {
-            let partition = self.partitions.get_mut(log).expect("a partition that is led has its log");
-            partition.config = config.clone();
-            let job = self.effects.run(*log, Job::Configure { config: config.clone() });
-            self.jobs.insert(job, crate::node::Purpose::Order);
+        let logs = self.by_id.range(range).take_while(|(p, _)| p.topic == id).map(|(_, log)| *log);
+        logs.collect::<Vec<_>>().into_iter().for_each(|log| self.catch_up_config(log));
+    }
+
+    /// Gives a log the settings that its topic has now: they may have changed while it was on its way in.
+    pub(in crate::node) fn catch_up_config(&mut self, log: LogId) {
+        let partition = self.partitions.get_mut(&log).expect("a partition that is here has its log");
+        let overrides = self.image.overrides(&crate::message::ConfigResource::Topic(partition.topic.clone()));
+        let config = cluster::configs::log_config(&self.config.log_defaults, overrides);
+        if partition.config == config {
+            return;
         }
+        partition.config = config.clone();
+        let job = self.effects.run(log, Job::Configure { config });
+        self.jobs.insert(job, crate::node::Purpose::Order);
     }
 
     /// Goes on with the decision on its way once it is committed; takes the next.

@@ -99,6 +99,8 @@ impl Node {
         });
         let mine: Vec<_> = all.filter(|(id, p)| p.replicas.contains(&me) || here(id)).map(|(id, _)| id).collect();
         mine.into_iter().for_each(|id| self.on_partition_changed(id));
+        let logs: Vec<LogId> = self.by_id.values().copied().collect();
+        logs.into_iter().for_each(|log| self.catch_up_config(log));
     }
 
     /// A broker has registered, or is in service or out of it.

@@ -92,9 +92,17 @@ fn a_running_node_takes_over_what_a_snapshot_says_has_changed() {
     let away = rig.nodes().into_iter().find(|node| *node != leader).expect("there are three");
     let had = quorum(&rig, away).log_end();
     rig.isolate(away);
+    let mut topic = new_topic("compacted", 1, 3);
+    topic.configs.push(("cleanup.policy".to_string(), Some("compact".to_string())));
+    assert_eq!(rig.create_topic(leader, topic), ErrorCode::None);
     fill(&mut rig, 4, 30);
     rig.heal();
     assert!(rig.run_until(level));
+    let opened =
+        |rig: &Rig| rig.node(away).partitions().find(|p| p.topic.as_str() == "compacted").map(|p| p.config.cleanup);
+    assert!(rig.run_until(|rig| opened(rig).is_some()));
+    let policy = opened(&rig).expect("it is open");
+    assert!(policy.compact && !policy.delete, "the settings that came while the log was being opened hold: {policy:?}");
     assert!(quorum(&rig, away).log_start() > had);
     assert_same_images(&rig);
     assert!(rig.is_ready(away));
