@@ -220,6 +220,8 @@ struct FetchRequest {
   replicaEpoch @5 :Int64 = -1;
   # That follower's broker epoch (KIP-903).
   partitions @6 :List(FetchPartition);
+  rack @7 :Text;
+  # The reader's rack, empty if it has none (KIP-392). Null: it reads from leaders alone.
 }
 
 struct FetchPartition {

@@ -39,6 +39,11 @@ pub enum Mutant {
     X17,
     /// The high watermark is not looked at again when the ISR shrinks (KAFKA-13091).
     X18,
+    /// A reader is sent to a follower that is not in sync, and hears there that what it lacks is out of range
+    /// (KAFKA-14372).
+    X21,
+    /// A follower sends its readers on to another replica (KAFKA-13778).
+    X22,
     /// A follower whose offset is out of range never asks again (KAFKA-7414).
     X23,
     /// `min.insync.replicas` is looked at when a batch is admitted, not when it is acknowledged.

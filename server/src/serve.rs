@@ -23,14 +23,14 @@ use tidelog_core::{
     ids::NodeId,
     log::{Disk, LogConfig, LogDir, LogError},
     message::Endpoints,
-    node::{MetadataLogConfig, Node, NodeConfig},
+    node::{MetadataLogConfig, Node, NodeConfig, ReplicaSelector},
     time,
 };
 use tokio::sync::oneshot;
 
 use self::directory::DataDirectory;
 use crate::{
-    config::{ServeFlags, Settings},
+    config::{Selector, ServeFlags, Settings},
     disk::raise_descriptor_limit,
     driver::{DiskWork, Driver, DriverError, NodeHandle, Stopped, TimedDisk},
     env::{Env, StopSignal, TokioEnv, run_local, within},
@@ -306,6 +306,10 @@ fn node_config(
     NodeConfig {
         node: state.identity.node,
         rack: settings.rack.clone(),
+        replica_selector: match settings.replica_selector {
+            Selector::Leader => ReplicaSelector::Leader,
+            Selector::Rack => ReplicaSelector::Rack,
+        },
         cluster_id: state.identity.cluster_id.clone(),
         directory: state.identity.directory,
         incarnation,

@@ -276,6 +276,9 @@ knobs! {
     snapshot_piece_bytes = 1_048_576, |r| r.log_between(64, 1 << 20);
     /// Bytes of a segment of the metadata log.
     metadata_segment_bytes = 33_554_432, |r| r.log_between(256, 1 << 20);
+
+    /// Racks that several nodes and some consumers stand in, who are sent to followers then (KIP-392); 0 is none.
+    racks = 0, |r| if r.chance(400_000) { r.between(2, 3) } else { 0 };
 }
 
 impl Config {
@@ -328,6 +331,11 @@ impl Config {
             replica_fetch_wait: self.millis((self.lag_ms / 4).min(500)),
             ..ClusterWaits::default()
         }
+    }
+
+    /// The rack of this number, where there are racks.
+    pub fn rack(&self, number: u64) -> Option<String> {
+        (self.racks > 0 && self.nodes > 1).then(|| format!("rack-{}", number % self.racks))
     }
 
     /// Can a log lose what it knows of producers? It may expire, and under Kafka's page-cache rule power loss takes it:

@@ -126,7 +126,8 @@ pub fn response(response: &Response) -> u64 {
                 Records::Bytes(bytes) => bytes.len() as u64,
                 Records::Log(read) => fold(&[read.from.0 as u64, read.bound.0 as u64]),
             };
-            fold(&[digest, p.error.code() as u64, p.high_watermark.0 as u64, p.log_start.0 as u64, records])
+            let sent_on = p.preferred_read_replica.map_or(0, |node| 1 + node.0 as u64);
+            fold(&[digest, p.error.code() as u64, p.high_watermark.0 as u64, p.log_start.0 as u64, records, sent_on])
         }),
         Response::ListOffsets(r) => {
             r.partitions.iter().fold(3, |digest, p| fold(&[digest, p.error.code() as u64, p.offset.0 as u64]))

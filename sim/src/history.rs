@@ -99,6 +99,19 @@ pub struct ToldEnd {
     pub end: Offset,
 }
 
+/// A reader was told that its place is not in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct LostPlace {
+    /// Who.
+    pub reader: u32,
+    /// In which partition.
+    pub of: TopicPartition,
+    /// Its place.
+    pub position: Offset,
+    /// Where the log begins, as it was told.
+    pub log_start: Offset,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -106,6 +119,8 @@ pub struct History {
     pub sends: Vec<Sent>,
     /// In order of time.
     pub polls: Vec<Poll>,
+    /// Places of readers that were refused.
+    pub lost_places: Vec<LostPlace>,
     /// Offsets that a repeated send was answered with: they must be those of the first.
     pub echoes: Vec<(Value, Offset, u64)>,
     /// In order of time, one question of a client and partition after the other.

@@ -152,6 +152,12 @@ counted! {
         ReadFromLog = "read-from-log",
         /// Batches came from the tail in memory.
         ReadFromTail = "read-from-tail",
+        /// A follower served a reader.
+        ReadFromFollower = "read-from-follower",
+        /// A leader sent a reader to a follower in its rack.
+        ReaderSentOn = "reader-sent-on",
+        /// A follower sent a reader back to the leader.
+        ReaderSentBack = "reader-sent-back",
         /// A reader fell off the log's start.
         OffsetOutOfRange = "offset-out-of-range",
         /// The directory went offline.

@@ -153,6 +153,7 @@ impl Twin for FetchRequest {
         to.set_min_bytes(saturated(self.min_bytes));
         to.set_max_bytes(saturated(self.max_bytes));
         to.set_isolation(write_isolation(self.isolation));
+        write_optional_text!(&self.rack, to.set_rack);
         if let Some((replica, epoch)) = self.replica {
             to.set_replica(replica.0);
             to.set_replica_epoch(epoch.0);
@@ -166,6 +167,7 @@ impl Twin for FetchRequest {
             min_bytes: from.get_min_bytes() as usize,
             max_bytes: from.get_max_bytes() as usize,
             isolation: read_isolation(from.get_isolation())?,
+            rack: read_optional_text!(from, has_rack, get_rack),
             replica: optional(from.get_replica()).map(|node| (NodeId(node), BrokerEpoch(from.get_replica_epoch()))),
             partitions: read_list(from.get_partitions()?, source)?,
         })

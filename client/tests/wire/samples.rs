@@ -246,6 +246,7 @@ impl Samples {
                 min_bytes: s.count(),
                 max_bytes: s.count(),
                 isolation: s.isolation(),
+                rack: s.option(Self::text),
                 replica: s.option(|s| (s.node(), BrokerEpoch(s.i64()))),
                 partitions: s.list(|s| FetchPartition {
                     topic: s.topic(),

@@ -16,7 +16,7 @@ use crate::{
     message::{AbortedTransaction, IsolationLevel, OffsetSpec, Records},
     offset::Offset,
     record::{Batch, BatchError, Batches, Control},
-    time::Timestamp,
+    time::{Duration, Instant, Timestamp},
 };
 
 /// Where reading begins.
@@ -51,6 +51,10 @@ pub(crate) struct Assigned {
     pub(crate) topic_id: TopicId,
     pub(crate) leader: Option<NodeId>,
     pub(crate) leader_epoch: LeaderEpoch,
+    /// The follower that the leader has sent it to, and until when it stays there (KIP-392).
+    near: Option<(NodeId, Instant)>,
+    /// Until then the leader is to serve it: a follower has not.
+    shy_until: Instant,
     pub(crate) phase: Phase,
     pub(crate) paused: bool,
     /// The next offset to hand out, once known.
@@ -100,6 +104,8 @@ impl Assigned {
             topic_id: TopicId::ZERO,
             leader: None,
             leader_epoch: LeaderEpoch::NONE,
+            near: None,
+            shy_until: Instant::ZERO,
             phase: Phase::Failed,
             paused: false,
             position: None,
@@ -134,6 +140,38 @@ impl Assigned {
         self.locate(spec);
         self.position = None;
         self.forget_buffered()
+    }
+
+    /// Who is to be asked for records, and may it be told the reader's rack?
+    pub(crate) fn reads_from(&self, now: Instant) -> Option<(NodeId, bool)> {
+        match self.near {
+            Some((node, until)) if now < until => Some((node, true)),
+            _ => Some((self.leader?, self.shy_until <= now)),
+        }
+    }
+
+    /// `from` has sent the reader to `to`. Only the leader's word counts, and only for a while.
+    pub(crate) fn sent_on(&mut self, now: Instant, from: NodeId, to: NodeId, lasts: Duration) {
+        if self.leader == Some(from) {
+            self.near = Some((to, now.after(lasts)));
+        } else {
+            self.leave_follower(now);
+        }
+    }
+
+    /// The follower does not serve it: the leader will for a while.
+    pub(crate) fn leave_follower(&mut self, now: Instant) {
+        self.near = None;
+        self.shy_until = now.after(SHY_FOR);
+    }
+
+    /// Somebody else leads. What was asked of a follower of the one before counts no more.
+    pub(crate) fn follow_leader(&mut self, leader: Option<NodeId>, epoch: LeaderEpoch) {
+        if self.leader_epoch != epoch && self.near.take().is_some() {
+            self.generation += 1;
+            self.asking = false;
+        }
+        (self.leader, self.leader_epoch) = (leader, epoch);
     }
 
     /// Finds its place anew; what is buffered stays.
@@ -315,6 +353,9 @@ impl AbortFilter {
         !(header.is_transactional() && self.aborting.contains(&header.producer_id))
     }
 }
+
+/// How long a reader that a follower has not served stays with the leader.
+const SHY_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
     vec::Vec,
 };
 
@@ -37,6 +38,9 @@ use crate::{
 pub struct ConsumerConfig {
     /// What it may see (`isolation.level`).
     pub isolation: IsolationLevel,
+    /// Where the reader stands (`client.rack`): leaders may send it to a follower there (KIP-392). `None` reads from leaders
+    /// alone.
+    pub rack: Option<String>,
     /// Where to go on when an offset is not there any more (`auto.offset.reset`); `None` fails the partition.
     pub reset: Option<StartAt>,
     /// A node answers a fetch as soon as it has this much (`fetch.min.bytes`)...
@@ -61,6 +65,7 @@ impl Default for ConsumerConfig {
     fn default() -> Self {
         Self {
             isolation: IsolationLevel::ReadUncommitted,
+            rack: None,
             reset: Some(StartAt::Latest),
             min_bytes: 1,
             max_wait: Duration::from_millis(500),
@@ -372,18 +377,17 @@ impl Consumer {
             return;
         }
         let mut locates: BTreeMap<NodeId, Vec<AssignedIx>> = BTreeMap::new();
-        let mut fetches: BTreeMap<NodeId, Vec<AssignedIx>> = BTreeMap::new();
+        let mut fetches: BTreeMap<(NodeId, bool), Vec<AssignedIx>> = BTreeMap::new();
         let from = self.cursor;
         let order: Vec<AssignedIx> = self.idle.range(from..).chain(self.idle.range(..from)).copied().collect();
         for ix in order {
             let assigned = self.assigned.get(&ix).expect("what is idle is assigned");
             let busy = assigned.asking || assigned.resting || assigned.paused;
-            match (assigned.phase, assigned.leader) {
-                (Phase::Locating(_), Some(node)) if !busy => locates.entry(node).or_default().push(ix),
-                (Phase::Fetching, Some(node)) if !busy && assigned.responses < RESPONSES_AHEAD_MAX => {
-                    if self.fetches.get(&node).is_none_or(|&n| n < FETCHES_PER_NODE_MAX) {
-                        fetches.entry(node).or_default().push(ix);
-                    }
+            match (assigned.phase, assigned.leader, assigned.reads_from(now)) {
+                (Phase::Locating(_), Some(node), _) if !busy => locates.entry(node).or_default().push(ix),
+                (Phase::Fetching, _, Some((node, by_rack))) if !busy && assigned.responses < RESPONSES_AHEAD_MAX => {
+                    let by_rack = by_rack && self.config.rack.is_some();
+                    fetches.entry((node, by_rack)).or_default().push(ix);
                     // Else it stays idle, for when one of those fetches ends.
                     continue;
                 }
@@ -394,8 +398,8 @@ impl Consumer {
         for (node, ixs) in locates {
             self.locate(now, node, &ixs);
         }
-        for (node, ixs) in fetches {
-            self.fetch(now, node, &ixs);
+        for ((node, by_rack), ixs) in fetches {
+            self.fetch(now, node, by_rack, &ixs);
         }
     }
 
@@ -424,10 +428,10 @@ impl Consumer {
         self.call(now, timeout, Target::Node(node), Request::ListOffsets(request), Purpose::Locate(asked));
     }
 
-    fn fetch(&mut self, now: Instant, node: NodeId, ixs: &[AssignedIx]) {
+    fn fetch(&mut self, now: Instant, node: NodeId, by_rack: bool, ixs: &[AssignedIx]) {
         let room = self.config.buffer_bytes.saturating_sub(self.buffered + self.reserved);
-        if room == 0 {
-            // They stay idle until the application has taken something.
+        if room == 0 || self.fetches.get(&node).is_some_and(|&n| n >= FETCHES_PER_NODE_MAX) {
+            // They stay idle until the application has taken something, or one of those fetches ends.
             return;
         }
         let wanted = self.config.partition_bytes_max.saturating_mul(ixs.len());
@@ -457,6 +461,7 @@ impl Consumer {
             min_bytes: self.config.min_bytes,
             max_bytes,
             isolation: self.config.isolation,
+            rack: self.config.rack.clone().filter(|_| by_rack),
             replica: None,
             partitions,
         };
@@ -503,8 +508,7 @@ impl Consumer {
             assigned.resting = false;
             self.timers.clear(Timer::Rest(ix));
         }
-        assigned.leader = leader.node;
-        assigned.leader_epoch = leader.epoch;
+        assigned.follow_leader(leader.node, leader.epoch);
         let recreated = assigned.topic_id != TopicId::ZERO && assigned.topic_id != id;
         assigned.topic_id = id;
         if recreated && assigned.phase == Phase::Fetching {
@@ -578,13 +582,23 @@ impl Consumer {
         }
     }
 
-    fn on_fetch_reply(&mut self, now: Instant, asked: &[Asked], reply: Reply) {
+    fn on_fetch_reply(&mut self, now: Instant, node: NodeId, asked: &[Asked], reply: Reply) {
         match reply {
             Reply::Answered(Response::Fetch(response)) if response.partitions.len() == asked.len() => {
                 for (&asked, fetched) in asked.iter().zip(response.partitions) {
-                    self.on_fetched(now, asked, fetched);
+                    self.on_fetched(now, node, asked, fetched);
                 }
+                return;
             }
+            _ => {}
+        }
+        for (ix, generation) in asked {
+            let assigned = self.assigned.get_mut(ix).filter(|a| a.generation == *generation);
+            if let Some(assigned) = assigned.filter(|a| a.leader != Some(node)) {
+                assigned.leave_follower(now);
+            }
+        }
+        match reply {
             Reply::Refused(code) => self.on_all_failed(now, asked, code),
             _ => self.on_all_failed(now, asked, ErrorCode::NetworkException),
         }
@@ -598,15 +612,27 @@ impl Consumer {
         }
     }
 
-    fn on_fetched(&mut self, now: Instant, asked: Asked, fetched: FetchedPartition) {
+    fn on_fetched(&mut self, now: Instant, node: NodeId, asked: Asked, fetched: FetchedPartition) {
         let isolation = self.config.isolation;
         let resets = self.config.reset.is_some();
+        let lasts = self.config.metadata.max_age;
         let Some(assigned) = self.answered(asked) else { return };
         let ix = asked.0;
+        if assigned.leader != Some(node) && !fetched.error.is_none() {
+            // What a follower does not have the leader may; no reader's place is lost by a follower's word.
+            assigned.leave_follower(now);
+            if matches!(fetched.error, ErrorCode::OffsetOutOfRange | ErrorCode::OffsetNotAvailable) {
+                return;
+            }
+        }
         match fetched.error {
             ErrorCode::None => {}
             ErrorCode::OffsetOutOfRange => return self.reset(ix),
             code => return self.on_refused(now, ix, code),
+        }
+        if let Some(to) = fetched.preferred_read_replica {
+            assigned.sent_on(now, node, to, lasts);
+            return;
         }
         assigned.failures = 0;
         assigned.high_watermark = fetched.high_watermark;
@@ -686,7 +712,7 @@ impl Consumer {
                 if *fetches == 0 {
                     self.fetches.remove(&node);
                 }
-                self.on_fetch_reply(now, &partitions, reply);
+                self.on_fetch_reply(now, node, &partitions, reply);
             }
         }
     }

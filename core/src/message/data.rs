@@ -1,6 +1,6 @@
 //! The data path: produce, fetch, offsets, producer ids.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use bytes::Bytes;
 
@@ -100,6 +100,9 @@ pub struct FetchRequest {
     pub max_bytes: usize,
     /// What may be seen.
     pub isolation: IsolationLevel,
+    /// The reader's rack (KIP-392), empty if it has none. With `None` it knows nothing of readers at followers, and is
+    /// served by leaders alone.
+    pub rack: Option<String>,
     /// Set by a follower, which reads past the high watermark and acknowledges by its offsets.
     pub replica: Option<(NodeId, BrokerEpoch)>,
     /// What to read where.

@@ -229,6 +229,7 @@ impl Node {
                 ("min.insync.replicas", ConfigKind::Int, config.log_defaults.min_insync_replicas.to_string()),
                 ("node.id", ConfigKind::Int, config.node.to_string()),
                 ("num.partitions", ConfigKind::Int, config.partitions_default.to_string()),
+                ("replica.selector.class", ConfigKind::String, config.replica_selector.class().to_string()),
             ]
         };
         let default = shown(&defaults);

@@ -17,6 +17,8 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// `broker.rack`
     pub rack: Option<String>,
+    /// `replica.selector.class`
+    pub replica_selector: ReplicaSelector,
     /// Kafka's 22-character cluster id.
     pub cluster_id: String,
     /// The data directory's identity.
@@ -60,6 +62,7 @@ impl Default for NodeConfig {
         Self {
             node: NodeId(1),
             rack: None,
+            replica_selector: ReplicaSelector::Leader,
             cluster_id: String::new(),
             directory: DirectoryId([0; 16]),
             incarnation: 0,
@@ -76,6 +79,25 @@ impl Default for NodeConfig {
             expiry_check_interval: Duration::from_secs(60),
             buggify: None,
             new_producers_begin_at_zero: true,
+        }
+    }
+}
+
+/// Which replica a leader sends its readers to (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaSelector {
+    /// None but itself.
+    Leader,
+    /// One in sync in the reader's rack, unless it is there itself (Kafka's `RackAwareReplicaSelector`).
+    Rack,
+}
+
+impl ReplicaSelector {
+    /// The name of Kafka's class that does this; empty for its default.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Leader => "",
+            Self::Rack => "org.apache.kafka.common.replica.RackAwareReplicaSelector",
         }
     }
 }

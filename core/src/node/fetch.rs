@@ -1,14 +1,17 @@
-//! Fetch requests: answered at once, or parked until there is enough (KIP-74, KIP-227, KIP-320).
+//! Fetch requests: answered at once, or parked until there is enough (KIP-74, KIP-227, KIP-320). Followers serve readers,
+//! too, and leaders send them there by rack (KIP-392).
 
 use alloc::vec::Vec;
 
-use super::{Node, parked::ParkedFetch};
+use super::{Node, ReplicaSelector, parked::ParkedFetch};
 use crate::{
     buggify::Site,
-    ids::{LogId, RequestId},
+    ids::{LogId, NodeId, RequestId},
     limits,
     message::{ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchedPartition, IsolationLevel, Response},
-    replica::ReadPlan,
+    mutant,
+    offset::Offset,
+    replica::{Partition, ReadPlan},
     time::Duration,
 };
 
@@ -28,7 +31,7 @@ impl Node {
         let logs: Vec<LogId> =
             request.partitions.iter().filter_map(|p| self.find(&p.topic, p.partition).ok()).collect();
         for log in &logs {
-            self.partitions.get_mut(log).expect("a log that is found is led").park_reader(id);
+            self.partitions.get_mut(log).expect("a log that is found is there").park_reader(id);
         }
         self.timers.park(deadline, id);
         self.fetches.park(id, ParkedFetch { request, logs, bytes, deadline });
@@ -45,7 +48,7 @@ impl Node {
                 Ok(bytes) => {
                     room = room.saturating_sub(bytes);
                     total += bytes;
-                    urgent |= fetched.diverging.is_some();
+                    urgent |= fetched.diverging.is_some() || fetched.preferred_read_replica.is_some();
                 }
                 Err(error) => {
                     fetched.error = error;
@@ -66,7 +69,7 @@ impl Node {
         fetched: &mut FetchedPartition,
     ) -> Result<usize, ErrorCode> {
         let partition = &self.partitions[&self.find(&asked.topic, asked.partition)?];
-        let error = partition.check_leader(asked.current_leader_epoch);
+        let error = partition.check_reader(asked.current_leader_epoch, request.rack.is_some());
         if !error.is_none() {
             return Err(error);
         }
@@ -80,17 +83,38 @@ impl Node {
             // There are no transactions yet, so none was aborted.
             fetched.aborted = Some(Vec::new());
         }
-        if let Some(diverging) = partition.divergence(asked.last_fetched_epoch, asked.offset) {
+        if partition.is_leader()
+            && let Some(diverging) = partition.divergence(asked.last_fetched_epoch, asked.offset)
+        {
             fetched.diverging = Some(diverging);
             return Ok(0);
         }
-        match partition.read(asked.offset, max_bytes, at_least_one) {
-            ReadPlan::OutOfRange => Err(ErrorCode::OffsetOutOfRange),
-            ReadPlan::Read { records, bytes } => {
+        let plan = partition.read(asked.offset, asked.last_fetched_epoch, max_bytes, at_least_one)?;
+        fetched.preferred_read_replica = self.nearer_replica(partition, request.rack.as_deref(), asked.offset);
+        match plan {
+            ReadPlan::Read { records, bytes } if fetched.preferred_read_replica.is_none() => {
                 fetched.records = records;
                 Ok(bytes)
             }
+            _ => Ok(0),
         }
+    }
+
+    /// Whom a reader in this rack had better ask, if that is not this node.
+    fn nearer_replica(&self, partition: &Partition, rack: Option<&str>, offset: Offset) -> Option<NodeId> {
+        let rack = rack.filter(|rack| !rack.is_empty())?;
+        if self.config.replica_selector == ReplicaSelector::Leader {
+            return None;
+        }
+        let is_near = |node: NodeId| {
+            let broker = self.image.broker(node).filter(|broker| broker.is_active());
+            broker.is_some_and(|broker| broker.rack.as_deref() == Some(rack))
+        };
+        if mutant!(X22) && !partition.is_leader() {
+            let others = partition.replicas().iter().copied().filter(|node| *node != self.config.node);
+            return others.clone().find(|node| is_near(*node)).or(partition.leader());
+        }
+        partition.nearer_replica(offset, is_near)
     }
 
     /// The high watermark of a log has moved by so many bytes; a parked request may have enough now.
@@ -132,3 +156,6 @@ impl Node {
         self.finish_delete(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ use alloc::{
     string::String,
 };
 
-pub use config::{ClusterWaits, MetadataLogConfig, NodeConfig};
+pub use config::{ClusterWaits, MetadataLogConfig, NodeConfig, ReplicaSelector};
 pub use timers::{Deadline, TimerKind};
 
 use crate::{

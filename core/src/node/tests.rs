@@ -191,6 +191,7 @@ fn fetch(name: &str, offset: i64, max_wait: Duration) -> Request {
         min_bytes: 1,
         max_bytes: 1 << 20,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: None,
         replica: None,
         partitions: alloc::vec![partition],
     })

@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Follower {
     /// The high watermark and the log start that the leader has told.
     pub(super) leader_watermark: Offset,
-    leader_log_start: Offset,
+    pub(super) leader_log_start: Offset,
     /// Up to where the log start is being raised.
     raising: Offset,
     /// The log is being cut: nothing is asked until that is done.

@@ -55,7 +55,7 @@ pub struct FollowerState {
     /// Where its log begins; [`Offset::NONE`] until it has fetched.
     pub log_start: Offset,
     /// When it last had everything.
-    caught_up_at: Instant,
+    pub(super) caught_up_at: Instant,
     /// When it last acknowledged something, and where the leader's log ended then.
     last_fetch: Option<(Instant, Offset)>,
 }

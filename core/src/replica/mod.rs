@@ -22,6 +22,7 @@ mod in_flight;
 mod in_sync;
 mod leading;
 mod partition;
+mod reading;
 mod refused;
 mod tail;
 

@@ -391,11 +391,6 @@ impl Partition {
         budget.remove(self.tail.clear());
     }
 
-    /// What a reader gets from `offset` on, up to the high watermark.
-    pub fn read(&self, offset: Offset, max_bytes: usize, at_least_one: bool) -> ReadPlan {
-        self.read_below(self.high_watermark, offset, max_bytes, at_least_one)
-    }
-
     pub(super) fn read_below(&self, bound: Offset, offset: Offset, max_bytes: usize, at_least_one: bool) -> ReadPlan {
         if offset < self.log_start || offset > self.log_end {
             return ReadPlan::OutOfRange;

@@ -57,6 +57,9 @@ pub(super) struct ConsumeArgs {
     /// Only this partition; may be given many times
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
+    /// Where this reader stands: a cluster with --replica-selector rack lets a replica there serve it
+    #[arg(long, value_name = "NAME")]
+    rack: Option<String>,
     /// How records are shown: text, json, or a template with %k %v %o %p %t %h
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -92,7 +95,8 @@ pub(super) fn run(args: &ConsumeArgs) -> Result<(), Ended> {
     };
     session.block_on(async {
         // A place that is gone is for the user to choose anew.
-        let mut consumer = session.client().consumer(ConsumerConfig { reset: None, ..ConsumerConfig::default() });
+        let config = ConsumerConfig { reset: None, rack: args.rack.clone(), ..ConsumerConfig::default() };
+        let mut consumer = session.client().consumer(config);
         for (&partition, &start) in &starts {
             if reading.ends.as_ref().is_none_or(|ends| ends.contains_key(&partition)) {
                 consumer.assign(&args.topic, partition, start);

@@ -5,6 +5,7 @@
 //! node_id = 1
 //! peers = ["1@log1.example.org:9192", "2@log2.example.org:9192", "3@log3.example.org:9192"]
 //! rack = "eu-west-1a"
+//! replica_selector = "rack"
 //! auto_create_topics = true
 //!
 //! [listeners]
@@ -81,6 +82,9 @@ pub struct ServeFlags {
     /// Where the node stands, for the placement of replicas
     #[arg(long, value_name = "NAME")]
     pub rack: Option<String>,
+    /// Whom readers that say where they stand are sent to: the leader, or a replica in their rack [default: leader]
+    #[arg(long, value_name = "WHICH")]
+    pub replica_selector: Option<Selector>,
     /// Create topics when they are first asked for [default: true]
     #[arg(long, value_name = "BOOL")]
     pub auto_create_topics: Option<bool>,
@@ -123,6 +127,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which replica readers are sent to (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Selector {
+    /// The leader serves all of them.
+    Leader,
+    /// One that stands where they do.
+    Rack,
+}
+
 /// A node's settings, all of them decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -146,6 +160,8 @@ pub struct Settings {
     pub cluster_id: Option<String>,
     /// `broker.rack`
     pub rack: Option<String>,
+    /// `replica.selector.class`
+    pub replica_selector: Selector,
     /// `auto.create.topics.enable`
     pub auto_create_topics: bool,
     /// `num.partitions`
@@ -184,6 +200,7 @@ struct File {
     peers: Option<Vec<String>>,
     cluster_id: Option<String>,
     rack: Option<String>,
+    replica_selector: Option<Selector>,
     auto_create_topics: Option<bool>,
     metadata_snapshot_size: Option<ByteSize>,
     log_format: Option<LogFormat>,
@@ -257,6 +274,7 @@ impl Settings {
             peers,
             cluster_id: cluster_id(flags.cluster_id.or(file.cluster_id))?,
             rack: flags.rack.or(file.rack),
+            replica_selector: flags.replica_selector.or(file.replica_selector).unwrap_or(Selector::Leader),
             auto_create_topics: flags.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             partitions: flags.partitions.or(file.topics.partitions).unwrap_or(1),
             replicas: flags.replicas.or(file.topics.replicas).unwrap_or(replicas),

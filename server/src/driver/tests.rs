@@ -215,6 +215,7 @@ fn fetch_from(offset: Offset, max_wait: Duration) -> Request {
         min_bytes: 1,
         max_bytes: 1 << 20,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: None,
         replica: None,
         partitions: vec![partition],
     })

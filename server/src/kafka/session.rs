@@ -274,6 +274,7 @@ mod tests {
             min_bytes: 1,
             max_bytes: 1000,
             isolation: IsolationLevel::ReadUncommitted,
+            rack: None,
             replica: None,
             partitions: partitions.collect(),
         };

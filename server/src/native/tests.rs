@@ -200,6 +200,7 @@ fn fetch(replica: Option<NodeId>) -> Request {
         min_bytes: 1,
         max_bytes: usize::MAX >> 32,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: None,
         replica: replica.map(|node| (node, BrokerEpoch(1))),
         partitions: vec![FetchPartition {
             topic: topic(),

@@ -1,10 +1,13 @@
 //! The raw consumer: reads in odd portions, seeks for no reason, and writes down all that it sees.
+//!
+//! One with a rack goes where leaders send it (KIP-392), now and then back to the leader, and there as well whenever a follower
+//! does not serve it.
 
 use std::collections::BTreeMap;
 
 use tidelog_core::{
     epoch::LeaderEpoch,
-    ids::TopicPartition,
+    ids::{NodeId, TopicPartition},
     message::{
         ErrorCode, FetchPartition, FetchRequest, FetchedPartition, IsolationLevel, ListOffsetsPartition,
         ListOffsetsRequest, OffsetSpec, Records, Request, Response,
@@ -16,7 +19,8 @@ use tidelog_core::{
 
 use super::{Actor, Atlas, CallId, Desk, MS, Phase, Reply, Scene, topic_ref};
 use crate::{
-    history::Poll,
+    config::Config,
+    history::{LostPlace, Poll},
     payload,
     rng::{Purpose, Stream},
     tally::Mark,
@@ -28,6 +32,9 @@ pub struct Consumer {
     random: Stream,
     id: u32,
     by_id: bool,
+    rack: Option<String>,
+    /// What only one with a rack draws.
+    whims: Stream,
     think: u64,
     desk: Desk<Errand>,
     atlas: Atlas,
@@ -44,6 +51,8 @@ struct Lane {
     name: String,
     assignment: u32,
     position: Option<Offset>,
+    /// Where the leader has sent it.
+    near: Option<NodeId>,
     seeking: bool,
     rest_until: u64,
 }
@@ -52,7 +61,7 @@ struct Lane {
 enum Errand {
     Atlas,
     Seek { to: TopicPartition },
-    Fetch { positions: Vec<(TopicPartition, Offset, u32)> },
+    Fetch { positions: Vec<(TopicPartition, Offset, u32)>, to_leader: bool },
 }
 
 /// The batches that a fetch brought, and whether something else follows them.
@@ -75,13 +84,17 @@ pub(crate) fn batches_of(records: &Records) -> (Vec<Batch>, bool) {
 
 impl Consumer {
     /// Client number `id` of this seed.
-    pub fn new(seed: u64, id: u64, think: u64) -> Self {
+    pub fn new(seed: u64, id: u64, think: u64, config: &Config) -> Self {
         let mut random = Stream::new(seed, Purpose::Workload, id);
+        let mut whims = Stream::new(seed, Purpose::Workload, 1 << 34 | id);
         let by_id = random.chance(500_000);
+        let rack = if whims.chance(750_000) { config.rack(whims.below(config.racks)) } else { None };
         Self {
             random,
             id: id as u32,
             by_id,
+            rack,
+            whims,
             think,
             desk: Desk::new(),
             atlas: Atlas::default(),
@@ -97,7 +110,14 @@ impl Consumer {
         let partitions = self.atlas.partitions();
         for (name, to) in &partitions {
             if scene.plan.topics.contains_key(name) {
-                let lane = || Lane { name: name.clone(), assignment: 0, position: None, seeking: false, rest_until: 0 };
+                let lane = || Lane {
+                    name: name.clone(),
+                    assignment: 0,
+                    position: None,
+                    near: None,
+                    seeking: false,
+                    rest_until: 0,
+                };
                 self.lanes.entry(*to).or_insert_with(lane);
             }
         }
@@ -130,16 +150,17 @@ impl Consumer {
     fn fetch(&mut self, scene: &mut Scene<'_>) {
         let mut positions = Vec::new();
         let mut partitions = Vec::new();
-        let mut leader = None;
+        let (mut node, mut to_leader) = (None, true);
         for (&to, lane) in &self.lanes {
             let Some(offset) = lane.position.filter(|_| lane.rest_until <= scene.now) else { continue };
             if self.random.chance(200_000) {
                 continue;
             }
             // One request goes to one node.
+            let (at, leads) = (lane.near.or(self.atlas.leader(to)), lane.near.is_none());
             if positions.is_empty() {
-                leader = self.atlas.leader(to);
-            } else if self.atlas.leader(to) != leader {
+                (node, to_leader) = (at, leads);
+            } else if (at, leads) != (node, to_leader) {
                 continue;
             }
             positions.push((to, offset, lane.assignment));
@@ -159,15 +180,18 @@ impl Consumer {
         self.fetching = true;
         let wait = if self.random.chance(300_000) { 0 } else { self.random.log_between(1, 2_000) };
         let committed = self.random.chance(500_000);
+        // To be served by the leader itself it says nothing of racks.
+        let rack = self.rack.clone().filter(|_| !to_leader || self.whims.chance(850_000));
         let request = Request::Fetch(FetchRequest {
             max_wait: Duration::from_millis(wait),
             min_bytes: self.random.log_between(1, 2_000) as usize,
             max_bytes: self.random.log_between(1, 1 << 18) as usize,
             isolation: if committed { IsolationLevel::ReadCommitted } else { IsolationLevel::ReadUncommitted },
+            rack,
             replica: None,
             partitions,
         });
-        self.desk.call_to(scene, leader, wait * MS + 5_000 * MS, request, Errand::Fetch { positions });
+        self.desk.call_to(scene, node, wait * MS + 5_000 * MS, request, Errand::Fetch { positions, to_leader });
     }
 
     fn fetched(&mut self, scene: &mut Scene<'_>, to: TopicPartition, asked: (Offset, u32), answer: &FetchedPartition) {
@@ -176,7 +200,11 @@ impl Consumer {
         if lane.assignment != assignment || lane.position != Some(position) {
             return;
         }
+        if lane.near.is_some() && self.whims.chance(50_000) {
+            lane.near = None;
+        }
         match answer.error {
+            ErrorCode::None if answer.preferred_read_replica.is_some() => lane.near = answer.preferred_read_replica,
             ErrorCode::None => {
                 let mut seen = Vec::new();
                 let mut next = position;
@@ -198,9 +226,13 @@ impl Consumer {
             }
             ErrorCode::OffsetOutOfRange => {
                 scene.tally.sometimes(Mark::OffsetOutOfRange, true);
+                let log_start = answer.log_start;
+                scene.history.lost_places.push(LostPlace { reader: self.id, of: to, position, log_start });
+                lane.near = None;
                 self.seek(scene, to);
             }
             _ => {
+                lane.near = None;
                 lane.rest_until = scene.now + self.random.between(50, 300) * MS;
                 self.atlas_due = self.atlas_due.min(scene.now + 50 * MS);
             }
@@ -227,13 +259,16 @@ impl Consumer {
                     lane.position = Some(listed.offset.max(Offset::ZERO));
                 }
             }
-            (Errand::Fetch { positions }, reply) => {
+            (Errand::Fetch { positions, to_leader }, reply) => {
                 self.fetching = false;
                 if let Reply::Answered(Response::Fetch(response)) = reply {
                     for ((to, offset, assignment), answer) in positions.into_iter().zip(&response.partitions) {
                         self.fetched(scene, to, (offset, assignment), answer);
                     }
                 } else {
+                    for (to, ..) in positions.iter().filter(|_| !to_leader) {
+                        self.lanes.entry(*to).and_modify(|lane| lane.near = None);
+                    }
                     self.next_op = self.next_op.max(scene.now + self.random.between(20, 200) * MS);
                 }
             }

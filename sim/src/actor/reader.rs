@@ -1,10 +1,11 @@
-//! The probe and the last reader: proves that writes get through again, then reads everything.
+//! The probe and the last reader: proves that writes get through again, also to a reader in some rack (KIP-392), then reads
+//! everything.
 
 use std::collections::BTreeMap;
 
 use tidelog_core::{
     epoch::LeaderEpoch,
-    ids::TopicPartition,
+    ids::{NodeId, TopicPartition},
     message::{
         Acks, ErrorCode, FetchPartition, FetchRequest, FetchedPartition, IsolationLevel, ListOffsetsPartition,
         ListOffsetsRequest, OffsetSpec, ProducePartition, ProduceRequest, Request, Response, TopicRef,
@@ -39,12 +40,24 @@ pub struct Reader {
 struct Lane {
     probe: Option<Value>,
     probed: bool,
+    /// The probe is to be read from near.
+    near: Option<Near>,
     start: Option<Offset>,
     position: Option<Offset>,
     read: FinalRead,
     done: bool,
     busy: bool,
     trouble: Option<ErrorCode>,
+}
+
+/// A reader in a rack, at the probe.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    from: Offset,
+    /// Where the leader has sent it.
+    at: Option<NodeId>,
+    /// Nobody answered it there, or not with records: it asks the leader to serve it.
+    is_shy: bool,
 }
 
 impl Lane {
@@ -57,6 +70,7 @@ impl Lane {
 enum Errand {
     Atlas,
     Probe(TopicPartition),
+    Near(TopicPartition),
     Start(TopicPartition),
     Fetch(TopicPartition),
 }
@@ -121,6 +135,26 @@ impl Reader {
                     let request = ProduceRequest { acks: Acks::All, timeout, partitions: vec![partition] };
                     (Request::Produce(request), Errand::Probe(to))
                 }
+                Phase::Settle if lane.near.is_some() => {
+                    let near = lane.near.expect("just asked");
+                    lane.busy = true;
+                    let partition = fetch_from(to, near.from);
+                    let request = FetchRequest {
+                        max_wait: Duration::from_millis(200),
+                        min_bytes: 1,
+                        max_bytes: 1 << 16,
+                        isolation: IsolationLevel::ReadUncommitted,
+                        rack: scene
+                            .config
+                            .rack(to.partition.0 as u64 + u64::from(to.topic.0[0]))
+                            .filter(|_| !near.is_shy),
+                        replica: None,
+                        partitions: vec![partition],
+                    };
+                    let node = near.at.or(self.atlas.leader(to));
+                    self.desk.call_to(scene, node, 2_000 * MS, Request::Fetch(request), Errand::Near(to));
+                    continue;
+                }
                 Phase::FinalRead if lane.start.is_none() => {
                     let partition = ListOffsetsPartition {
                         topic: TopicRef::Id(to.topic),
@@ -134,20 +168,13 @@ impl Reader {
                 }
                 Phase::FinalRead if !lane.done => {
                     lane.read.asked_at = scene.now;
-                    let partition = FetchPartition {
-                        topic: TopicRef::Id(to.topic),
-                        partition: to.partition,
-                        current_leader_epoch: LeaderEpoch::NONE,
-                        offset: lane.position.expect("the start is known"),
-                        last_fetched_epoch: LeaderEpoch::NONE,
-                        log_start: Offset::NONE,
-                        max_bytes: 1 << 20,
-                    };
+                    let partition = fetch_from(to, lane.position.expect("the start is known"));
                     let request = FetchRequest {
                         max_wait: Duration::ZERO,
                         min_bytes: 1,
                         max_bytes: 1 << 20,
                         isolation: IsolationLevel::ReadCommitted,
+                        rack: None,
                         replica: None,
                         partitions: vec![partition],
                     };
@@ -220,7 +247,34 @@ impl Reader {
                         && let Some(value) = lane.probe
                     {
                         scene.history.acknowledged(value, Some(answer.base_offset), scene.now);
+                        let from = answer.base_offset;
+                        lane.near = scene.config.rack(0).map(|_| Near { from, at: None, is_shy: false });
                     }
+                }
+            }
+            (Errand::Near(to), reply) => {
+                let Some(lane) = self.lanes.get_mut(&to) else { return };
+                lane.busy = false;
+                let Some(near) = &mut lane.near else { return };
+                let answer = match &reply {
+                    Reply::Answered(Response::Fetch(response)) => response.partitions.first(),
+                    _ => None,
+                };
+                let Some(answer) = answer else {
+                    (near.at, near.is_shy) = (None, near.at.is_some());
+                    return;
+                };
+                lane.trouble = Some(answer.error);
+                told(scene, to, answer.error);
+                match answer.error {
+                    ErrorCode::None if answer.preferred_read_replica.is_some() => {
+                        near.at = answer.preferred_read_replica
+                    }
+                    ErrorCode::None if answer.high_watermark > near.from => lane.near = None,
+                    ErrorCode::OffsetOutOfRange if answer.log_start > near.from => lane.near = None,
+                    ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition => lane.near = None,
+                    ErrorCode::None => {}
+                    _ => (near.at, near.is_shy) = (None, near.at.is_some()),
                 }
             }
             (Errand::Start(to), reply) => {
@@ -255,6 +309,18 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+fn fetch_from(at: TopicPartition, offset: Offset) -> FetchPartition {
+    FetchPartition {
+        topic: TopicRef::Id(at.topic),
+        partition: at.partition,
+        current_leader_epoch: LeaderEpoch::NONE,
+        offset,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        log_start: Offset::NONE,
+        max_bytes: 1 << 20,
     }
 }
 
@@ -311,9 +377,13 @@ impl Actor for Reader {
         if phase != self.phase || !self.has_atlas {
             return Some("nobody answers a metadata request".to_owned());
         }
-        let done = |lane: &Lane| if phase == Phase::Settle { lane.probed } else { lane.done };
+        let done = |lane: &Lane| if phase == Phase::Settle { lane.probed && lane.near.is_none() } else { lane.done };
         let (to, lane) = self.lanes.iter().find(|(to, lane)| !done(lane) && !self.excused.contains(to))?;
-        let what = if phase == Phase::Settle { "takes no write" } else { "cannot be read" };
+        let what = match phase {
+            Phase::Settle if lane.near.is_some() => "cannot be read from near",
+            Phase::Settle => "takes no write",
+            _ => "cannot be read",
+        };
         Some(match lane.trouble {
             Some(error) => format!("partition {to} {what}: {error}"),
             None => format!("partition {to} {what}"),

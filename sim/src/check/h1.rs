@@ -8,6 +8,7 @@
 //! | unseen | an acknowledged value lies past all that can be read |
 //! | nonmonotonic-poll | offsets of one assignment went back |
 //! | poll-skip | a reader passed over a value that is there |
+//! | lost-place | a reader was told that its place, to which it had come by reading, lies behind the log |
 //! | nonmonotonic-send | a producer's values stand in another order than it sent them |
 //! | G1a | a value whose write failed for certain was seen |
 //! | garbage | a value was seen that nobody sent there |
@@ -27,6 +28,7 @@ pub fn check(history: &History) -> Result<(), Violation> {
     duplicates(history, &places)?;
     order_of_polls(history)?;
     skips(history, &places)?;
+    lost_places(history)?;
     lost(history)?;
     order_of_sends(history)
 }
@@ -148,6 +150,25 @@ fn skips(history: &History, places: &Places) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Readers come only to what is committed, and that does not go away but at the log's start.
+fn lost_places(history: &History) -> Result<(), Violation> {
+    for lost in &history.lost_places {
+        let Some(read) = history.finals.get(&lost.of) else { continue };
+        let (Some(start), Some(end)) = (read.start, read.end) else { continue };
+        let may_be_gone = history.voids.iter().any(|void| void.partition == lost.of && void.from <= lost.position)
+            || history.rotten.contains(&lost.of);
+        // The log's start may have moved while the answer waited for the disk, and is then told as it was before.
+        if start.max(lost.log_start) <= lost.position && lost.position <= end && !may_be_gone {
+            let why = format!(
+                "reader {} was told that it is not in the log, which began at {} and ends at {end}",
+                lost.reader, lost.log_start
+            );
+            return Err(violation(CODE, "lost-place", format!("{}@{}", lost.of, lost.position), why));
+        }
+    }
+    Ok(())
+}
+
 /// Is this send's acknowledgement a promise that holds whatever happens?
 fn promised(history: &History, value: Value) -> Option<Option<Offset>> {
     let sent = &history.sends[value as usize];
@@ -221,7 +242,7 @@ mod tests {
     use tidelog_core::ids::TopicId;
 
     use super::*;
-    use crate::history::{FinalRead, Poll, Sent, Void, partition};
+    use crate::history::{FinalRead, LostPlace, Poll, Sent, Void, partition};
 
     fn here() -> TopicPartition {
         partition(TopicId([7; 16]), 0)
@@ -339,6 +360,18 @@ mod tests {
         history.polls[1].assignment = 1;
         history.polls[1].position = Offset(3);
         assert_eq!(check(&history), Ok(()), "it had sought");
+    }
+
+    #[test]
+    fn a_place_that_is_there_is_not_refused() {
+        let mut history = good(4);
+        let lost = LostPlace { reader: 1, of: here(), position: Offset(2), log_start: Offset(0) };
+        history.lost_places.push(LostPlace { log_start: Offset(3), ..lost });
+        assert_eq!(check(&history), Ok(()), "retention took it");
+        history.lost_places.push(lost);
+        assert_eq!(anomaly(&history), "lost-place");
+        history.voids.push(Void { partition: here(), from: Offset(1), at: 0 });
+        assert_eq!(check(&history), Ok(()), "no rule promised it");
     }
 
     #[test]

@@ -152,7 +152,15 @@ impl Host {
         if let Response::Fetch(fetch) = &response {
             for answer in &fetch.partitions {
                 let Some(id) = self.resolve(answer) else { continue };
+                let leads = self.leads(id);
+                let read = answer.error.is_none() && answer.records != Records::Empty;
+                env.tally.sometimes(Mark::ReadFromFollower, read && !leads);
+                env.tally.sometimes(Mark::ReaderSentOn, answer.preferred_read_replica.is_some());
                 let Some(ledger) = env.oracle.ledgers.get_mut(&(self.index, id)) else { continue };
+                if !leads {
+                    // What a follower knows to be committed it may know no more after a restart.
+                    continue;
+                }
                 check::watch(ledger, &env.oracle.history, &Seen::Answered { answer })?;
                 if answer.error.is_none() {
                     ledger.told_high_watermark = ledger.told_high_watermark.max(answer.high_watermark);

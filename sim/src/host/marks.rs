@@ -42,7 +42,12 @@ pub(super) fn ordered(tally: &Tally, effect: &Effect) {
 fn answered(tally: &Tally, response: &Response) {
     match response {
         Response::Produce(r) => r.partitions.iter().for_each(|p| refused(tally, p.error)),
-        Response::Fetch(r) => r.partitions.iter().for_each(|p| refused(tally, p.error)),
+        Response::Fetch(r) => {
+            for partition in &r.partitions {
+                refused(tally, partition.error);
+                tally.sometimes(Mark::ReaderSentBack, partition.error == ErrorCode::OffsetNotAvailable);
+            }
+        }
         Response::ListOffsets(r) => r.partitions.iter().for_each(|p| refused(tally, p.error)),
         Response::Peer(PeerResponse::Fetch(r)) => {
             let lost = matches!(r.error, ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch);

@@ -111,6 +111,11 @@ impl Host {
         Ok(())
     }
 
+    /// Does this node take itself for the leader of a partition?
+    pub(super) fn leads(&self, id: TopicPartition) -> bool {
+        self.node().is_some_and(|node| node.partitions().any(|partition| partition.id == id && partition.is_leader()))
+    }
+
     pub(super) fn resolve(&self, answer: &FetchedPartition) -> Option<TopicPartition> {
         let topic = self.node()?.image().resolve(&answer.topic)?.id;
         Some(TopicPartition { topic, partition: answer.partition })

@@ -32,7 +32,6 @@ pub(super) const SURVIVORS: &[(&str, &str)] = &[
 
 /// What the catalogue has and no line of code here could do.
 pub(super) const ABSENT: &[(&str, &str)] = &[
-    ("X21, X22", "followers serve no readers (KIP-392 is not built)"),
     ("X35, X36", "voters do not come and go"),
     ("X51 to X60, X63 to X66, X69, X70, X86", "there are no transactions"),
     ("X71 to X80", "there are no consumer groups"),
@@ -125,6 +124,10 @@ planted! {
     X20 "the log of a deleted topic is taken for a new one's of the same name" ["R13"] (CLUSTER HASTY) {
         churned_topics = 1, kill = 1, split = 1, admins = 1
     }
+    X21 "readers are sent to replicas out of sync, where what is not there yet is out of range" ["H1" "L1"] (CLUSTER HASTY UNREST) {
+        racks = 2, consumers = 2
+    }
+    X22 "a follower sends its readers on to another replica" ["L1" "B1"] (CLUSTER HASTY) { racks = 2, consumers = 2 }
     X23 "a follower that is out of range never asks again" ["L2" "A1"] (CLUSTER HASTY) {
         retention_bytes = 1_000, retention_check_ms = 200, segment_bytes = 1_024, kill = 1, split = 1
     }

@@ -177,7 +177,7 @@ impl World {
             clients.push(Box::new(MachineProducer::new(seed, next(), think)));
         }
         for _ in 0..config.consumers {
-            clients.push(Box::new(Consumer::new(seed, next(), think)));
+            clients.push(Box::new(Consumer::new(seed, next(), think, &config)));
         }
         for asker in 0..config.askers {
             clients.push(Box::new(Asker::new(next() as u32, Stream::new(seed, Purpose::Workload, 1 << 33 | asker))));

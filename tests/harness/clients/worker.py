@@ -42,10 +42,9 @@ class Worker:
             "produce", bootstrap=bootstrap, topic=topic, partition=partition, codec=codec, records=records, settings=settings
         )
 
-    def consume(self, bootstrap, topic, count, partition=0, offset=0, timeout=30):
-        found = self.call(
-            "consume", timeout + 15, bootstrap=bootstrap, topic=topic, partition=partition, offset=offset, count=count, timeout=timeout
-        )
+    def consume(self, bootstrap, topic, count, partition=0, offset=0, timeout=30, **settings):
+        place = {"topic": topic, "partition": partition, "offset": offset}
+        found = self.call("consume", timeout + 15, bootstrap=bootstrap, count=count, timeout=timeout, settings=settings, **place)
         return [Record.from_json(fields) for fields in found]
 
     def close(self):

@@ -322,3 +322,63 @@ fn a_topic_that_is_not_there_is_told_of_once_and_read_when_it_comes() {
     world.reply(&call, Reply::Answered(Response::Metadata(answer(vec![topic("later", 3, &[(1, 0)])]))));
     assert_eq!(world.fetches(), 1);
 }
+
+/// Reads in a rack, sent on by leader 1 to follower 2.
+fn near() -> World {
+    let config = ConsumerConfig { rack: Some("east".into()), ..ConsumerConfig::default() };
+    let mut world = World::reading(config, 1, StartAt::Offset(Offset(0)));
+    let (call, request) = world.fetch();
+    assert_eq!((call.to, request.rack.as_deref()), (Target::Node(NodeId(1)), Some("east")));
+    world.calls.push_front(call);
+    world.serve(|_, fetched| fetched.preferred_read_replica = Some(NodeId(2)));
+    world
+}
+
+#[test]
+fn a_reader_goes_where_the_leader_sends_it_and_asks_again_after_a_while() {
+    let mut world = near();
+    for base in [0, 2] {
+        let (call, request) = world.fetch();
+        assert_eq!((call.to, request.rack.as_deref()), (Target::Node(NodeId(2)), Some("east")));
+        world.calls.push_front(call);
+        world.serve(|_, fetched| fetched.records = records(&[two(base)]));
+        assert_eq!(world.next(), Some((0, vec![base, base + 1])));
+    }
+    let (call, _) = world.fetch();
+    world.now = world.now.after(Duration::from_secs(300));
+    world.reply(&call, Reply::Lost);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.fetch().0.to, Target::Node(NodeId(1)));
+}
+
+#[test]
+fn what_a_follower_does_not_have_is_read_from_the_leader_and_never_lost() {
+    for error in [ErrorCode::OffsetOutOfRange, ErrorCode::OffsetNotAvailable] {
+        let mut world = near();
+        world.serve(|_, fetched| fetched.error = error);
+        assert_eq!(world.position(), Some(0), "no reset");
+        let (call, request) = world.fetch();
+        assert_eq!((call.to, request.rack), (Target::Node(NodeId(1)), None), "the leader is to serve it itself");
+        world.calls.push_front(call);
+        world.pass(Duration::from_secs(1));
+        world.serve(|_, fetched| fetched.records = records(&[two(0)]));
+        assert_eq!(world.next(), Some((0, vec![0, 1])));
+        assert_eq!(world.fetch().1.rack.as_deref(), Some("east"), "later it asks by rack again");
+    }
+}
+
+#[test]
+fn a_follower_sends_nobody_on_and_a_new_leader_is_asked_first() {
+    let mut world = near();
+    world.serve(|_, fetched| fetched.preferred_read_replica = Some(NodeId(3)));
+    assert_eq!(world.fetch().0.to, Target::Node(NodeId(1)));
+
+    let mut world = near();
+    let (late, _) = world.fetch();
+    world.consumer.metadata.request_refresh(world.now, &mut Prng::new(1));
+    world.pass(Duration::from_millis(1));
+    world.serve_metadata(&[(3, 1)]);
+    assert_eq!(world.fetch().0.to, Target::Node(NodeId(3)));
+    world.reply(&late, Reply::Lost);
+    assert_eq!(world.position(), Some(0));
+}

@@ -109,7 +109,7 @@ fn fetch(request: &FetchRequest, w: &mut Writer) -> Result<(), ErrorCode> {
         },
     );
     w.array([(); 0].iter(), |_, ()| {}); // partitions that leave the session
-    w.string(""); // rack
+    w.string(request.rack.as_deref().unwrap_or_default());
     w.end();
     Ok(())
 }

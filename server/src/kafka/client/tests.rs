@@ -149,6 +149,7 @@ fn fetch_gives_whole_batches() {
         min_bytes: 1,
         max_bytes: 1 << 20,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: Some(String::new()),
         replica: None,
         partitions: vec![FetchPartition {
             topic: TopicRef::Id(ID),

@@ -79,11 +79,10 @@ pub(super) fn decode(v: i16, r: &mut Reader<'_>) -> Result<FetchAsked, WireError
             r.end()
         })?;
     }
-    if v >= 11 {
-        let _rack = r.string()?;
-    }
+    // Readers of older versions know nothing of followers that serve readers (KIP-392).
+    let rack = if v >= 11 { Some(r.string()?.to_owned()) } else { None };
     r.end()?;
-    let request = FetchRequest { max_wait, min_bytes, max_bytes, isolation, replica: None, partitions };
+    let request = FetchRequest { max_wait, min_bytes, max_bytes, isolation, rack, replica: None, partitions };
     Ok(FetchAsked { session, session_epoch, by_id, request, forgotten })
 }
 

@@ -216,6 +216,7 @@ fn fetch_decodes_in_every_version() {
             min_bytes: 1,
             max_bytes: 1000,
             isolation: IsolationLevel::ReadCommitted,
+            rack: (v >= 11).then(|| "rack".to_owned()),
             replica: None,
             partitions: vec![FetchPartition {
                 topic: named("orders"),
