@@ -1,7 +1,7 @@
 //! The raw consumer: reads in odd portions, seeks for no reason, and writes down all that it sees.
 //!
 //! One with a rack goes where leaders send it (KIP-392), now and then back to the leader, and there as well whenever a follower
-//! does not serve it.
+//! does not serve it. It says the newest leader epoch that it has heard of.
 
 use std::collections::BTreeMap;
 
@@ -167,7 +167,7 @@ impl Consumer {
             partitions.push(FetchPartition {
                 topic: topic_ref(scene.plan, &lane.name, to.topic, self.by_id),
                 partition: to.partition,
-                current_leader_epoch: LeaderEpoch::NONE,
+                current_leader_epoch: if self.rack.is_some() { self.atlas.epoch(to) } else { LeaderEpoch::NONE },
                 offset,
                 last_fetched_epoch: LeaderEpoch::NONE,
                 log_start: Offset::NONE,
@@ -227,7 +227,10 @@ impl Consumer {
             ErrorCode::OffsetOutOfRange => {
                 scene.tally.sometimes(Mark::OffsetOutOfRange, true);
                 let log_start = answer.log_start;
-                scene.history.lost_places.push(LostPlace { reader: self.id, of: to, position, log_start });
+                if self.rack.is_some() {
+                    // It says what epoch it believes in, so that no leader of an earlier one has told it.
+                    scene.history.lost_places.push(LostPlace { reader: self.id, of: to, position, log_start });
+                }
                 lane.near = None;
                 self.seek(scene, to);
             }

@@ -14,6 +14,7 @@ mod reader;
 use std::collections::BTreeMap;
 
 use tidelog_core::{
+    epoch::LeaderEpoch,
     ids::{NodeId, PartitionId, TopicId, TopicName, TopicPartition},
     message::{ErrorCode, MetadataRequest, MetadataResponse, Request, Response, TopicRef},
     time::Timestamp,
@@ -202,6 +203,8 @@ impl<P> Desk<P> {
 pub(crate) struct Atlas {
     pub(crate) topics: BTreeMap<String, (TopicId, i32)>,
     leaders: BTreeMap<TopicPartition, NodeId>,
+    /// The newest that anybody has told.
+    epochs: BTreeMap<TopicPartition, LeaderEpoch>,
 }
 
 impl Atlas {
@@ -217,6 +220,8 @@ impl Atlas {
             for partition in &topic.partitions {
                 let id = TopicPartition { topic: topic.id, partition: partition.partition };
                 self.leaders.extend(partition.leader.map(|leader| (id, leader)));
+                let epoch = self.epochs.entry(id).or_insert(partition.leader_epoch);
+                *epoch = partition.leader_epoch.max(*epoch);
             }
             if let (ErrorCode::None, Some(name)) = (topic.error, &topic.name) {
                 topics.insert(name.as_str().to_owned(), (topic.id, topic.partitions.len() as i32));
@@ -230,6 +235,11 @@ impl Atlas {
     /// Who leads a partition, as far as is known.
     pub(crate) fn leader(&self, of: TopicPartition) -> Option<NodeId> {
         self.leaders.get(&of).copied()
+    }
+
+    /// The newest epoch of a partition's leader that was heard of.
+    pub(crate) fn epoch(&self, of: TopicPartition) -> LeaderEpoch {
+        self.epochs.get(&of).copied().unwrap_or(LeaderEpoch::NONE)
     }
 
     pub(crate) fn partitions(&self) -> Vec<(String, TopicPartition)> {
