@@ -70,6 +70,10 @@ struct Request {
     # A broker that is not coming back.
     describeQuorum @22 :Void;
     # The metadata quorum.
+    addVoter @23 :AddVoterRequest;
+    # One more voter in the metadata quorum.
+    removeVoter @24 :RemoveVoterRequest;
+    # One less.
   }
 }
 
@@ -104,6 +108,8 @@ struct Response {
     listPartitionReassignments @21 :ListPartitionReassignmentsResponse;
     unregisterBroker @22 :UnregisterBrokerResponse;
     describeQuorum @23 :DescribeQuorumResponse;
+    addVoter @24 :VotersChanged;
+    removeVoter @25 :VotersChanged;
   }
 }
 
@@ -709,4 +715,30 @@ struct QuorumReplica {
   # When it last fetched.
   lastCaughtUp @4 :Int64 = -1;
   # When it last had everything.
+}
+
+struct AddVoterRequest {
+  # Answered when the change is committed. The node must follow the metadata log and have caught up with it.
+  node @0 :Int32;
+  directory @1 :Uuid;
+  # Zero: the disk that it follows with.
+  endpoint @2 :Text;
+  # host:port of its native listener; null: the one that it has registered with.
+  clusterId @3 :Text;
+  # Null: whichever cluster is asked.
+}
+
+struct RemoveVoterRequest {
+  node @0 :Int32;
+  directory @1 :Uuid;
+  # Zero: whichever disk it is a voter with.
+  clusterId @2 :Text;
+  # Null: whichever cluster is asked.
+}
+
+struct VotersChanged {
+  error @0 :Int16;
+  # DUPLICATE_VOTER (126), VOTER_NOT_FOUND (127), INVALID_VOTER_KEY (125) for another disk, REQUEST_TIMED_OUT (7) for a node that
+  # has not caught up.
+  message @1 :Text;
 }

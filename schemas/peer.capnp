@@ -73,6 +73,8 @@ struct VoteRequest {
   # Where its log ends.
   preVote @5 :Bool;
   # Binds nobody.
+  voterDirectory @6 :Uuid;
+  # The data directory of the voter that is asked, as the candidate's log has it; zero where it has none.
 }
 
 struct VoteResponse {

@@ -124,6 +124,14 @@ impl fmt::Display for DirectoryId {
 }
 
 impl DirectoryId {
+    /// All zero: not known, or any.
+    pub const ANY: Self = Self([0; 16]);
+
+    /// Is it not known, or does any do?
+    pub fn is_any(self) -> bool {
+        self == Self::ANY
+    }
+
     /// Reads Kafka's 22-character form.
     pub fn parse(text: &str) -> Option<Self> {
         base64_decode(text).map(Self)

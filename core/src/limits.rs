@@ -89,6 +89,8 @@ pub const METADATA_TAIL_BYTES_MAX: usize = 1 << 20;
 pub const SNAPSHOT_PIECE_BYTES_MAX: usize = 1 << 20;
 /// The records of a batch in a snapshot, but for its last one.
 pub const SNAPSHOT_BATCH_BYTES_MAX: usize = 256 << 10;
+/// Voters of the metadata quorum. Each of them has everything, and commits wait for most of them.
+pub const QUORUM_VOTERS_MAX: usize = 31;
 /// Nodes that pull the metadata log without a vote and whose progress is remembered.
 pub const QUORUM_OBSERVERS_MAX: usize = 10_000;
 

@@ -88,6 +88,10 @@ pub enum Mutant {
     X33,
     /// A single voter resigns because it hears of no majority (KAFKA-16144).
     X34,
+    /// A leader that is no voter any more counts itself for what is committed (KAFKA-16530).
+    X35,
+    /// A change of the voters begins while the one before is not committed (Raft's bug of single-server changes).
+    X36,
     /// A snapshot is named for its last offset instead of the one after it (KAFKA-14618).
     X37,
     /// Retention by size deletes segments of the metadata log that no snapshot stands for (KAFKA-14238).

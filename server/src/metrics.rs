@@ -73,6 +73,8 @@ pub enum Api {
     ListPartitionReassignments,
     UnregisterBroker,
     DescribeQuorum,
+    AddVoter,
+    RemoveVoter,
     Peer,
 }
 
@@ -105,7 +107,7 @@ pub struct Histogram {
 
 impl Api {
     /// All kinds, in order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -126,6 +128,8 @@ impl Api {
         Self::ListPartitionReassignments,
         Self::UnregisterBroker,
         Self::DescribeQuorum,
+        Self::AddVoter,
+        Self::RemoveVoter,
         Self::Peer,
     ];
 
@@ -152,6 +156,8 @@ impl Api {
             Request::ListPartitionReassignments(_) => Self::ListPartitionReassignments,
             Request::UnregisterBroker(_) => Self::UnregisterBroker,
             Request::DescribeQuorum => Self::DescribeQuorum,
+            Request::AddVoter(_) => Self::AddVoter,
+            Request::RemoveVoter(_) => Self::RemoveVoter,
             Request::Peer(_) => Self::Peer,
         }
     }

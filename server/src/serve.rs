@@ -314,6 +314,7 @@ fn node_config(
         directory: state.identity.directory,
         incarnation,
         endpoints,
+        is_broker: settings.roles.broker,
         voters: settings.peers.0.keys().copied().collect(),
         auto_create_topics: settings.auto_create_topics,
         partitions_default: settings.partitions,

@@ -112,6 +112,8 @@ pub struct Canon {
     pub spared: BTreeSet<TopicPartition>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
+    /// The voters of the metadata quorum, by the place of the record that names them and its epoch.
+    pub voters: BTreeMap<(Offset, LeaderEpoch), Vec<NodeId>>,
     /// The snapshots of the metadata in each data directory.
     pub shelves: BTreeMap<DirectoryId, Shelf>,
     /// The leader's epoch of a partition in which each node's present process was when it was last looked at.

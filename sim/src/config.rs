@@ -221,7 +221,7 @@ knobs! {
     final_crash = 0, |r| flag(r, HALF);
 
     /// Nodes that vote in the metadata quorum; 0 is all of them.
-    voters = 0, |_r| 0;
+    voters = 0, |r| if r.chance(300_000) { r.between(1, 3) } else { 0 };
     /// Replicas of each partition, as far as there are nodes.
     replication = 1, |r| *r.pick(&[1, 2, 3, 3, 3, 3]);
     /// Replicas that must have what is acknowledged (`min.insync.replicas`), at most as many as there are.
@@ -279,6 +279,10 @@ knobs! {
 
     /// Racks that several nodes and some consumers stand in, who are sent to followers then (KIP-392); 0 is none.
     racks = 0, |r| if r.chance(400_000) { r.between(2, 3) } else { 0 };
+    /// Do voters of the metadata quorum come and go?
+    voter_changes = 0, |r| flag(r, HALF);
+    /// Are those that vote at first controllers and nothing else, where there are others?
+    split_roles = 0, |r| flag(r, HALF);
 }
 
 impl Config {
@@ -314,6 +318,22 @@ impl Config {
             snapshot_interval: self.millis(self.snapshot_interval_ms),
             snapshot_piece_bytes: self.snapshot_piece_bytes as usize,
         }
+    }
+
+    /// Nodes that are controllers alone: the first ones.
+    pub fn controllers(&self) -> u64 {
+        if self.split_roles == 1 && self.voters > 0 && self.voters < self.nodes { self.voters } else { 0 }
+    }
+
+    /// Nodes that keep partitions.
+    pub fn brokers(&self) -> u64 {
+        self.nodes - self.controllers()
+    }
+
+    /// Do voters come and go? A machine that is replaced by an empty one is no voter any more, once the disks of voters are written
+    /// down; so it is one or the other.
+    pub fn changes_voters(&self) -> bool {
+        self.voter_changes == 1 && self.nodes > 1 && self.wipe == 0
     }
 
     /// The waits between nodes.

@@ -266,6 +266,10 @@ counted! {
         SnapshotInstalled = "snapshot-installed",
         /// A node started from a snapshot.
         SnapshotLoaded = "snapshot-loaded",
+        /// A node became a voter of the metadata quorum.
+        VoterAdded = "voter-added",
+        /// A node votes in the metadata quorum no more.
+        VoterRemoved = "voter-removed",
     }
 }
 

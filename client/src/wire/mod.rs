@@ -150,6 +150,8 @@ fn write_request(request: &Request, mut to: schema::request::Builder<'_>) {
         Request::ListPartitionReassignments(it) => it.write(to.init_list_partition_reassignments()),
         Request::UnregisterBroker(it) => it.write(to.init_unregister_broker()),
         Request::DescribeQuorum => to.set_describe_quorum(()),
+        Request::AddVoter(it) => it.write(to.init_add_voter()),
+        Request::RemoveVoter(it) => it.write(to.init_remove_voter()),
         Request::Peer(it) => it.write(to.init_peer()),
     }
 }
@@ -196,6 +198,8 @@ fn read_request(from: schema::request::Reader<'_>, source: &mut Source) -> Resul
         Which::ListPartitionReassignments(it) => Request::ListPartitionReassignments(Twin::read(it?, source)?),
         Which::UnregisterBroker(it) => Request::UnregisterBroker(Twin::read(it?, source)?),
         Which::DescribeQuorum(()) => Request::DescribeQuorum,
+        Which::AddVoter(it) => Request::AddVoter(Twin::read(it?, source)?),
+        Which::RemoveVoter(it) => Request::RemoveVoter(Twin::read(it?, source)?),
         Which::Peer(it) => Request::Peer(Twin::read(it?, source)?),
     })
 }
@@ -277,6 +281,8 @@ fn write_response(response: &Response, surroundings: &Surroundings, to: schema::
         Response::ListPartitionReassignments(it) => it.write(to.init_list_partition_reassignments()),
         Response::UnregisterBroker(it) => it.write(to.init_unregister_broker()),
         Response::DescribeQuorum(it) => it.write(to.init_describe_quorum()),
+        Response::AddVoter(it) => it.write(to.init_add_voter()),
+        Response::RemoveVoter(it) => it.write(to.init_remove_voter()),
         Response::Peer(it) => peer::write_answer(it, surroundings, to.init_peer()),
     }
 }
@@ -323,6 +329,8 @@ fn read_response(from: schema::response::Reader<'_>, source: &mut Source) -> Res
         Which::ListPartitionReassignments(it) => Response::ListPartitionReassignments(Twin::read(it?, source)?),
         Which::UnregisterBroker(it) => Response::UnregisterBroker(Twin::read(it?, source)?),
         Which::DescribeQuorum(it) => Response::DescribeQuorum(Twin::read(it?, source)?),
+        Which::AddVoter(it) => Response::AddVoter(Twin::read(it?, source)?),
+        Which::RemoveVoter(it) => Response::RemoveVoter(Twin::read(it?, source)?),
         Which::Peer(it) => Response::Peer(Twin::read(it?, source)?),
     })
 }

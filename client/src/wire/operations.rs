@@ -281,3 +281,57 @@ impl Twin for QuorumReplica {
         })
     }
 }
+
+impl Twin for AddVoterRequest {
+    type Wire = schema::add_voter_request::Owned;
+
+    fn write(&self, mut to: Builder<'_, Self>) {
+        to.set_node(self.node.0);
+        write_uuid(self.directory.0, to.reborrow().init_directory());
+        write_optional_text!(&self.endpoint, to.set_endpoint);
+        write_optional_text!(&self.cluster_id, to.set_cluster_id);
+    }
+
+    fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: NodeId(from.get_node()),
+            directory: DirectoryId(read_uuid(from.get_directory()?)),
+            endpoint: read_optional_text!(from, has_endpoint, get_endpoint),
+            cluster_id: read_optional_text!(from, has_cluster_id, get_cluster_id),
+        })
+    }
+}
+
+impl Twin for RemoveVoterRequest {
+    type Wire = schema::remove_voter_request::Owned;
+
+    fn write(&self, mut to: Builder<'_, Self>) {
+        to.set_node(self.node.0);
+        write_uuid(self.directory.0, to.reborrow().init_directory());
+        write_optional_text!(&self.cluster_id, to.set_cluster_id);
+    }
+
+    fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: NodeId(from.get_node()),
+            directory: DirectoryId(read_uuid(from.get_directory()?)),
+            cluster_id: read_optional_text!(from, has_cluster_id, get_cluster_id),
+        })
+    }
+}
+
+impl Twin for VotersChanged {
+    type Wire = schema::voters_changed::Owned;
+
+    fn write(&self, mut to: Builder<'_, Self>) {
+        to.set_error(self.error.code());
+        write_optional_text!(&self.message, to.set_message);
+    }
+
+    fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
+        Ok(Self {
+            error: ErrorCode::from_code(from.get_error()),
+            message: read_optional_text!(from, has_message, get_message),
+        })
+    }
+}

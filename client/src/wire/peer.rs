@@ -149,6 +149,9 @@ impl Twin for VoteRequest {
     fn write(&self, mut to: Builder<'_, Self>) {
         to.set_candidate(self.candidate.0);
         write_uuid(self.directory.0, to.reborrow().init_directory());
+        if !self.voter_directory.is_any() {
+            write_uuid(self.voter_directory.0, to.reborrow().init_voter_directory());
+        }
         to.set_epoch(self.epoch.0);
         to.set_last_epoch(self.last_epoch.0);
         to.set_log_end(self.log_end.0);
@@ -159,6 +162,7 @@ impl Twin for VoteRequest {
         Ok(Self {
             candidate: NodeId(from.get_candidate()),
             directory: DirectoryId(read_uuid(from.get_directory()?)),
+            voter_directory: DirectoryId(read_uuid(from.get_voter_directory()?)),
             epoch: LeaderEpoch(from.get_epoch()),
             last_epoch: LeaderEpoch(from.get_last_epoch()),
             log_end: Offset(from.get_log_end()),

@@ -58,6 +58,7 @@ impl Samples {
             1 => PeerRequest::Vote(VoteRequest {
                 candidate: s.node(),
                 directory: s.directory(),
+                voter_directory: if s.flag() { s.directory() } else { DirectoryId::ANY },
                 epoch: s.epoch(),
                 last_epoch: s.epoch(),
                 log_end: s.offset(),

@@ -351,7 +351,18 @@ impl Samples {
                     partitions: s.option(|s| s.list(Self::place)),
                 }),
                 3 => Request::UnregisterBroker(UnregisterBrokerRequest { node: s.node() }),
-                _ => Request::DescribeQuorum,
+                4 => Request::DescribeQuorum,
+                5 => Request::AddVoter(AddVoterRequest {
+                    cluster_id: s.option(Self::text),
+                    node: s.node(),
+                    directory: DirectoryId(s.0.uuid()),
+                    endpoint: s.option(Self::text),
+                }),
+                _ => Request::RemoveVoter(RemoveVoterRequest {
+                    cluster_id: s.option(Self::text),
+                    node: s.node(),
+                    directory: DirectoryId(s.0.uuid()),
+                }),
             },
             kind => panic!("there is no request of kind {kind}"),
         })
@@ -552,6 +563,8 @@ impl Samples {
                     error: s.error(),
                     message: s.option(Self::text),
                 }),
+                5 => Response::AddVoter(VotersChanged { error: s.error(), message: s.option(Self::text) }),
+                6 => Response::RemoveVoter(VotersChanged { error: s.error(), message: s.option(Self::text) }),
                 _ => {
                     let replica = |s: &mut Self| QuorumReplica {
                         node: s.node(),

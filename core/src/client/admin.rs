@@ -578,6 +578,8 @@ fn changes_something(request: &Request) -> bool {
             | Request::ElectLeaders(_)
             | Request::AlterPartitionReassignments(_)
             | Request::UnregisterBroker(_)
+            | Request::AddVoter(_)
+            | Request::RemoveVoter(_)
     )
 }
 
@@ -600,6 +602,7 @@ fn retry_because(response: &Response) -> Option<ErrorCode> {
         Response::ListPartitionReassignments(r) => common([r.error].into_iter()),
         Response::UnregisterBroker(r) => common([r.error].into_iter()),
         Response::DescribeQuorum(r) => common([r.error].into_iter()),
+        Response::AddVoter(r) | Response::RemoveVoter(r) => common([r.error].into_iter()),
         _ => None,
     }
 }
@@ -636,6 +639,8 @@ fn belongs(request: &Request, response: &Response) -> bool {
             | (Request::ListPartitionReassignments(_), Response::ListPartitionReassignments(_))
             | (Request::UnregisterBroker(_), Response::UnregisterBroker(_))
             | (Request::DescribeQuorum, Response::DescribeQuorum(_))
+            | (Request::AddVoter(_), Response::AddVoter(_))
+            | (Request::RemoveVoter(_), Response::RemoveVoter(_))
     )
 }
 

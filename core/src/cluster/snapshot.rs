@@ -1,8 +1,8 @@
 //! A snapshot of the metadata as bytes, in Kafka's format (KIP-630): batches, back to back.
 //!
 //! ```text
-//! | header: control record, format version, time | records | records | ... | footer: control record |
-//!   offset 0                                       offset 1 ...
+//! | header: control record, format version, time | voters: control record | records | records | ... | footer: control record |
+//!   offset 0                                       where they were ever written
 //! ```
 //!
 //! Offsets count from 0 within the snapshot; what it stands for is in its name. Every batch is of the epoch in that name. Records
@@ -25,7 +25,7 @@ use crate::{
     limits,
     message::SnapshotId,
     offset::Offset,
-    record::{Batch, BatchBuilder, BatchError, BatchOptions, Control, HEADER_BYTES},
+    record::{Batch, BatchBuilder, BatchError, BatchOptions, Control, HEADER_BYTES, Voter},
     time::Timestamp,
 };
 
@@ -33,9 +33,12 @@ use crate::{
 const VERSION: i16 = 0;
 
 /// The bytes of a snapshot in pieces, whose last is never empty.
-pub fn write_snapshot(image: &Image, id: SnapshotId, now: Timestamp) -> Vec<Bytes> {
+pub fn write_snapshot(image: &Image, voters: Option<&[Voter]>, id: SnapshotId, now: Timestamp) -> Vec<Bytes> {
     let mut writer = Writer { id, next: Offset::ZERO, pieces: Vec::new(), piece: Vec::new() };
     writer.push(Batch::snapshot_header(now));
+    if let Some(voters) = voters {
+        writer.push(Batch::voters(voters, now));
+    }
     let mut builder = BatchBuilder::new();
     for record in image.since(&Image::default()) {
         builder.append(builder.next_delta(), now, None, Some(&encode(&record)), []);
@@ -78,6 +81,7 @@ pub struct SnapshotReader {
     rest: Vec<u8>,
     state: State,
     image: Image,
+    voters: Option<Vec<Voter>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +94,7 @@ enum State {
 impl SnapshotReader {
     /// Nothing of it has been read.
     pub fn new(id: SnapshotId) -> Self {
-        Self { id, next: Offset::ZERO, rest: Vec::new(), state: State::Empty, image: Image::default() }
+        Self { id, next: Offset::ZERO, rest: Vec::new(), state: State::Empty, image: Image::default(), voters: None }
     }
 
     /// Takes the next piece; the error says in words why this is no snapshot.
@@ -128,6 +132,10 @@ impl SnapshotReader {
         }
         let control = batch.control().map_err(|error| error.to_string())?;
         let (version, next) = match (self.state, control) {
+            (State::Begun, Some(Control::Voters(voters))) => {
+                self.voters = Some(voters);
+                return Ok(());
+            }
             (State::Empty, Some(Control::SnapshotHeader { version, .. })) => (version, State::Begun),
             (State::Begun, Some(Control::SnapshotFooter { version })) => (version, State::Whole),
             _ => return Err("header and footer are not where they belong".into()),
@@ -139,9 +147,13 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// There are no more pieces: what the snapshot holds.
-    pub fn finish(self) -> Result<Image, String> {
-        if self.state == State::Whole && self.rest.is_empty() { Ok(self.image) } else { Err("it is cut off".into()) }
+    /// There are no more pieces: what the snapshot holds, and the voters, where it has them.
+    pub fn finish(self) -> Result<(Image, Option<Vec<Voter>>), String> {
+        if self.state == State::Whole && self.rest.is_empty() {
+            Ok((self.image, self.voters))
+        } else {
+            Err("it is cut off".into())
+        }
     }
 }
 
@@ -169,11 +181,18 @@ mod tests {
     fn read(pieces: impl IntoIterator<Item = Bytes>) -> Result<Image, String> {
         let mut reader = SnapshotReader::new(ID);
         pieces.into_iter().try_for_each(|piece| reader.take(piece))?;
-        reader.finish()
+        let (image, voters) = reader.finish()?;
+        assert_eq!(voters, Some(voters_of()), "they come along");
+        Ok(image)
+    }
+
+    fn voters_of() -> Vec<Voter> {
+        let directory = crate::ids::DirectoryId([4; 16]);
+        alloc::vec![Voter { node: crate::ids::NodeId(2), directory, endpoint: "h:1".into() }]
     }
 
     fn whole(image: &Image) -> Bytes {
-        write_snapshot(image, ID, Timestamp(7)).concat().into()
+        write_snapshot(image, Some(&voters_of()), ID, Timestamp(7)).concat().into()
     }
 
     #[test]
@@ -211,7 +230,7 @@ mod tests {
         let image = history(1, 30).pop().expect("there are many");
         let golden = include_str!("../../testdata/metadata_snapshot.hex");
         let hex = |piece: &Bytes| piece.iter().map(|b| alloc::format!("{b:02x}")).collect::<String>();
-        let written: Vec<String> = write_snapshot(&image, ID, Timestamp(7)).iter().map(hex).collect();
+        let written: Vec<String> = write_snapshot(&image, None, ID, Timestamp(7)).iter().map(hex).collect();
         assert_eq!(written.join("\n"), golden.trim_end());
     }
 }

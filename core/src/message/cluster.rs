@@ -176,3 +176,36 @@ pub struct QuorumReplica {
     /// When it last had everything; [`Timestamp::NONE`] where it never had.
     pub last_caught_up: Timestamp,
 }
+
+/// Make an observer of the metadata log a voter (KIP-853).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddVoterRequest {
+    /// The cluster that is meant; `None` is whichever is asked.
+    pub cluster_id: Option<String>,
+    /// Who.
+    pub node: NodeId,
+    /// On which disk; [`DirectoryId::ANY`] for the one that it follows with.
+    pub directory: DirectoryId,
+    /// `host:port` of its native listener; `None` for the one that it has registered with.
+    pub endpoint: Option<String>,
+}
+
+/// Make a voter an observer (KIP-853).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoveVoterRequest {
+    /// The cluster that is meant; `None` is whichever is asked.
+    pub cluster_id: Option<String>,
+    /// Who.
+    pub node: NodeId,
+    /// On which disk; [`DirectoryId::ANY`] for whichever it is a voter with.
+    pub directory: DirectoryId,
+}
+
+/// Answer to [`AddVoterRequest`] and [`RemoveVoterRequest`]: the change is committed, or why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VotersChanged {
+    /// Why not, or [`ErrorCode::None`].
+    pub error: ErrorCode,
+    /// The reason in words.
+    pub message: Option<String>,
+}

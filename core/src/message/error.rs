@@ -169,6 +169,12 @@ error_codes! {
     IneligibleReplica = 107;
     #[doc = "This listener serves another kind of node."]
     MismatchedEndpointType = 114;
+    #[doc = "The voter is on another disk, or cannot be one."]
+    InvalidVoterKey = 125;
+    #[doc = "The node is a voter of the metadata quorum."]
+    DuplicateVoter = 126;
+    #[doc = "The node is no voter of the metadata quorum."]
+    VoterNotFound = 127;
 }
 
 impl ErrorCode {
@@ -217,7 +223,7 @@ mod tests {
 
     #[test]
     fn codes_round_trip_and_unknown_ones_are_unknown() {
-        for code in -1..=120 {
+        for code in -1..=130 {
             let error = ErrorCode::from_code(code);
             assert!(error.code() == code || error == ErrorCode::UnknownServerError);
         }

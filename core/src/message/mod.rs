@@ -60,6 +60,10 @@ pub enum Request {
     UnregisterBroker(UnregisterBrokerRequest),
     /// The metadata quorum (KIP-595).
     DescribeQuorum,
+    /// One more voter in the metadata quorum (KIP-853).
+    AddVoter(AddVoterRequest),
+    /// One less (KIP-853).
+    RemoveVoter(RemoveVoterRequest),
     /// What only another node asks.
     Peer(PeerRequest),
 }
@@ -78,6 +82,8 @@ impl Request {
                 | Self::ListPartitionReassignments(_)
                 | Self::UnregisterBroker(_)
                 | Self::DescribeQuorum
+                | Self::AddVoter(_)
+                | Self::RemoveVoter(_)
         )
     }
 }
@@ -125,6 +131,10 @@ pub enum Response {
     UnregisterBroker(UnregisterBrokerResponse),
     /// To [`Request::DescribeQuorum`].
     DescribeQuorum(DescribeQuorumResponse),
+    /// To [`Request::AddVoter`].
+    AddVoter(VotersChanged),
+    /// To [`Request::RemoveVoter`].
+    RemoveVoter(VotersChanged),
     /// To [`Request::Peer`].
     Peer(PeerResponse),
 }

@@ -87,6 +87,8 @@ pub struct VoteRequest {
     pub candidate: NodeId,
     /// Its data directory, so that a wiped node is not taken for what it was (KIP-853).
     pub directory: DirectoryId,
+    /// The data directory of the voter that is asked, as the candidate's log has it; [`DirectoryId::ANY`] where it has none.
+    pub voter_directory: DirectoryId,
     /// The epoch of the election; with `pre_vote`, the candidate's present one.
     pub epoch: LeaderEpoch,
     /// Epoch of the candidate's last record.

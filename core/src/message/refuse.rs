@@ -110,6 +110,8 @@ impl Request {
             }
             Self::UnregisterBroker(_) => Response::UnregisterBroker(UnregisterBrokerResponse { error, message: None }),
             Self::DescribeQuorum => Response::DescribeQuorum(DescribeQuorumResponse::none(error)),
+            Self::AddVoter(_) => Response::AddVoter(VotersChanged { error, message: None }),
+            Self::RemoveVoter(_) => Response::RemoveVoter(VotersChanged { error, message: None }),
             Self::Peer(r) => Response::Peer(r.refuse(error)),
         }
     }

@@ -98,9 +98,21 @@ impl Membership {
 impl Node {
     /// All that was committed when this node came is applied.
     pub(super) fn on_metadata_caught_up(&mut self) {
+        if !self.config.is_broker {
+            return self.serve_as_controller();
+        }
         self.membership.caught_up = true;
         self.membership.ask_now(self.now.mono);
         self.tend_membership();
+    }
+
+    /// A controller alone has nothing to register and no partition to open.
+    fn serve_as_controller(&mut self) {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Serving;
+            self.timers.start(self.now.mono);
+            self.effects.push(Effect::Ready);
+        }
     }
 
     /// Does what is due: registers, beats, or stops without being let go.
@@ -241,7 +253,7 @@ impl Node {
     pub(super) fn leave(&mut self) -> bool {
         let me = self.config.node;
         let others = self.image.brokers().any(|(node, broker)| node != me && broker.is_active());
-        if self.phase != Phase::Serving || !others || self.membership.leaves_by.is_some() {
+        if !self.config.is_broker || self.phase != Phase::Serving || !others || self.membership.leaves_by.is_some() {
             return false;
         }
         self.membership.leaves_by = Some(self.now.mono.after(limits::CONTROLLED_SHUTDOWN_MAX));

@@ -27,6 +27,9 @@ pub struct NodeConfig {
     pub incarnation: u128,
     /// Where this node is reached, as it tells the others (`advertised.listeners`).
     pub endpoints: Endpoints,
+    /// Does it keep partitions (`process.roles` has `broker`)? A node that does not is a controller alone: it may vote, and does not
+    /// register.
+    pub is_broker: bool,
     /// The voters of the metadata quorum, this node among them if it is one; empty means this node alone
     /// (`controller.quorum.voters`). Drivers know their addresses.
     pub voters: Vec<NodeId>,
@@ -67,6 +70,7 @@ impl Default for NodeConfig {
             directory: DirectoryId([0; 16]),
             incarnation: 0,
             endpoints: Endpoints::default(),
+            is_broker: true,
             voters: Vec::new(),
             waits: ClusterWaits::default(),
             auto_create_topics: true,

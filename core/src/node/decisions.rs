@@ -85,8 +85,14 @@ impl Node {
             && !self.metadata.is_committing()
             && let Some(pending) = self.pending.pop_front()
         {
-            let (records, reply) = self.decide(pending);
             self.decisions.opens_from = LogId(self.next_log);
+            let (records, reply) = match pending {
+                Pending::Request(id, request @ (Request::AddVoter(_) | Request::RemoveVoter(_))) => {
+                    self.change_voters(id, request);
+                    continue;
+                }
+                pending => self.decide(pending),
+            };
             if records.is_empty() {
                 self.give_reply(reply, ErrorCode::None);
             } else {

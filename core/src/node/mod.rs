@@ -23,6 +23,7 @@ mod replication;
 mod sessions;
 mod startup;
 mod timers;
+mod voters;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -270,7 +271,9 @@ impl Node {
             | Request::AlterPartitionReassignments(_)
             | Request::ListPartitionReassignments(_)
             | Request::UnregisterBroker(_)
-            | Request::DescribeQuorum => self.decide_or_forward(id, request),
+            | Request::DescribeQuorum
+            | Request::AddVoter(_)
+            | Request::RemoveVoter(_) => self.decide_or_forward(id, request),
             Request::Peer(_) => unreachable!("peers are served above"),
         }
     }

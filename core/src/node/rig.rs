@@ -119,16 +119,12 @@ impl Rig {
             restless: 0,
         };
         for mut config in configs {
-            config.directory = DirectoryId(rig.prng.uuid());
             config.cluster_id = "c".to_string();
             config.endpoints.native = format!("n{}:9192", config.node);
             config.endpoints.kafka = format!("n{}:9092", config.node);
-            let disk = TestDisk::new();
-            let identity =
-                Identity { node: config.node, cluster_id: config.cluster_id.clone(), directory: config.directory };
-            LogDir::format(&disk, &identity).expect("an empty disk can be formatted");
-            rig.seats.insert(config.node, Seat { config, disk, life: 0, process: None });
+            rig.seats.insert(config.node, Seat { config, disk: TestDisk::new(), life: 0, process: None });
         }
+        rig.nodes().into_iter().for_each(|node| rig.format(node));
         rig.nodes().into_iter().for_each(|node| rig.start(node));
         rig
     }
@@ -202,6 +198,22 @@ impl Rig {
         self.kill(node);
         let mut prng = Prng::new(self.prng.next_u64());
         self.seats[&node].disk.lose_power(&mut prng);
+    }
+
+    /// A node that does not run gets an empty disk.
+    pub(super) fn wipe(&mut self, node: NodeId) {
+        let seat = self.seats.get_mut(&node).expect("a node has a seat");
+        assert!(seat.process.is_none(), "its disk is in use");
+        seat.disk = TestDisk::new();
+        self.format(node);
+    }
+
+    fn format(&mut self, node: NodeId) {
+        let directory = DirectoryId(self.prng.uuid());
+        let Seat { config, disk, .. } = self.seats.get_mut(&node).expect("a node has a seat");
+        config.directory = directory;
+        let identity = Identity { node, cluster_id: config.cluster_id.clone(), directory };
+        LogDir::format(disk, &identity).expect("an empty disk can be formatted");
     }
 
     /// A byte in the middle of a snapshot of the metadata changes.

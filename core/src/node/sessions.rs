@@ -174,12 +174,24 @@ impl Node {
     /// The metadata quorum as this node, which leads it, sees it.
     pub(super) fn describe_quorum(&self) -> DescribeQuorumResponse {
         let Some(quorum) = self.quorum() else { return DescribeQuorumResponse::none(ErrorCode::NotController) };
-        let replica = |state: ReplicaState| QuorumReplica {
-            node: state.node,
-            directory: self.image.broker(state.node).map_or(DirectoryId([0; 16]), |broker| broker.directory),
-            log_end: state.acknowledged,
-            last_fetch: Timestamp::NONE,
-            last_caught_up: Timestamp::NONE,
+        let now = self.now;
+        let on_the_wall = |at: Option<Instant>| {
+            at.map_or(Timestamp::NONE, |at| {
+                let ago = i64::try_from(now.mono.since(at).as_millis()).unwrap_or(i64::MAX);
+                now.wall.plus_millis(-ago)
+            })
+        };
+        let replica = |state: ReplicaState| {
+            // The leader itself is always here, and has everything.
+            let is_me = state.node == self.config.node;
+            let registered = self.image.broker(state.node).map_or(DirectoryId::ANY, |broker| broker.directory);
+            QuorumReplica {
+                node: state.node,
+                directory: if state.directory.is_any() { registered } else { state.directory },
+                log_end: state.acknowledged,
+                last_fetch: if is_me { now.wall } else { on_the_wall(state.fetched_at) },
+                last_caught_up: if is_me { now.wall } else { on_the_wall(state.caught_up_at) },
+            }
         };
         let (voters, observers): (Vec<_>, Vec<_>) = quorum.replicas().into_iter().partition(|state| state.is_voter);
         DescribeQuorumResponse {

@@ -8,7 +8,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use super::{Order, Quorum, Role};
 use crate::{
     epoch::LeaderEpoch,
-    ids::NodeId,
+    ids::{DirectoryId, NodeId},
     log::Vote,
     message::{BeginEpochRequest, EndEpochRequest, EpochResponse, ErrorCode, PeerRequest, VoteRequest, VoteResponse},
     mutant,
@@ -38,7 +38,7 @@ impl Quorum {
     pub(super) fn stand(&mut self, now: Instant) {
         if mutant!(X42) && !self.is_voter() {
             self.become_candidate(now);
-        } else if !self.is_voter() {
+        } else if !self.may_stand() {
             self.search(now)
         } else if self.is_alone() {
             self.become_candidate(now);
@@ -72,17 +72,19 @@ impl Quorum {
         // The planted bug: the epoch that was heard of last stands for that of the last record.
         let heard = LeaderEpoch(self.epoch.0 - i32::from(!pre_vote));
         let last_epoch = if mutant!(X45) { heard } else { self.last_epoch() };
-        let request = PeerRequest::Vote(VoteRequest {
-            candidate: self.me,
-            directory: self.directory,
-            epoch: self.epoch,
-            last_epoch,
-            log_end: self.log.end,
-            pre_vote,
-        });
+        let request = |to| {
+            PeerRequest::Vote(VoteRequest {
+                candidate: self.me,
+                directory: self.directory,
+                voter_directory: self.directory_of(to),
+                epoch: self.epoch,
+                last_epoch,
+                log_end: self.log.end,
+                pre_vote,
+            })
+        };
         let (turn, timeout) = (self.turn, self.waits.request);
-        let calls: Vec<_> =
-            self.others().map(|to| Order::Call { to, request: request.clone(), timeout, turn }).collect();
+        let calls: Vec<_> = self.others().map(|to| Order::Call { to, request: request(to), timeout, turn }).collect();
         self.orders.extend(calls);
     }
 
@@ -160,13 +162,16 @@ impl Quorum {
 
     /// A candidate asks for this node's vote.
     pub fn on_vote_request(&mut self, now: Instant, request: &VoteRequest) -> VoteAnswer {
-        let votes = self.is_voter() && self.voters.contains(&request.candidate) && request.candidate != self.me;
-        if mutant!(X42) && !votes && request.epoch > self.epoch && !matches!(self.role, Role::Resigned) {
-            let wait = self.election_timeout();
-            self.become_unattached(now, request.epoch, wait);
-        }
-        if !votes || matches!(self.role, Role::Resigned) {
+        if request.candidate == self.me || matches!(self.role, Role::Resigned) {
             return VoteAnswer::Now(self.vote_response(ErrorCode::InvalidRequest, false));
+        }
+        // Whether one of the two is a voter the other may know better: its log may be the longer one. But this disk, and the
+        // candidate's, must be those that are meant: on another one nobody knows what was voted before.
+        let meant = |known: DirectoryId, is: DirectoryId| known.is_any() || known == is;
+        let is_this =
+            meant(request.voter_directory, self.directory) && meant(self.directory_of(self.me), self.directory);
+        if !is_this || !meant(self.directory_of(request.candidate), request.directory) {
+            return VoteAnswer::Now(self.vote_response(ErrorCode::InvalidVoterKey, false));
         }
         if request.epoch < self.epoch {
             return VoteAnswer::Now(self.vote_response(ErrorCode::FencedLeaderEpoch, false));
@@ -213,7 +218,7 @@ impl Quorum {
     pub fn on_begin_epoch(&mut self, now: Instant, request: &BeginEpochRequest) -> EpochResponse {
         let mut error = self.error_of_epoch(request.epoch);
         let other = request.epoch == self.epoch && self.leader().is_some_and(|leader| leader != request.leader);
-        if other || request.leader == self.me || !self.voters.contains(&request.leader) {
+        if other || request.leader == self.me {
             error = ErrorCode::InvalidRequest;
         }
         if error.is_none() {

@@ -96,13 +96,15 @@ impl Quorum {
         }
     }
 
-    /// A node that does not vote asks one that does for the leader, another each time.
+    /// A node that does not vote asks one that does, or did, for the leader, another each time.
     pub(super) fn search(&mut self, now: Instant) {
-        let to = self.voters[self.attempts as usize % self.voters.len()];
+        let known = self.acquaintances();
         let wait = Duration(self.backoff().0.max(RETRY.0));
-        self.attempts = self.attempts.wrapping_add(1);
         self.take_role(Role::Unattached { stand_at: now.after(self.waits.request).after(wait) });
-        self.fetch(to, self.epoch);
+        if !known.is_empty() {
+            self.fetch(known[self.attempts as usize % known.len()], self.epoch);
+        }
+        self.attempts = self.attempts.wrapping_add(1);
     }
 
     /// Whom this node has asked for the leader knows of none, or is gone: the next is asked soon, as an election takes no
@@ -110,7 +112,7 @@ impl Quorum {
     pub(super) fn search_again(&mut self, now: Instant) {
         // Longer from round to round: one of the voters at least knows nothing for as long as it is gone.
         let wait = self.backoff_after(self.attempts / self.voters.len() as u32);
-        if !self.is_voter()
+        if !self.may_stand()
             && let Role::Unattached { stand_at } = &mut self.role
         {
             *stand_at = now.after(wait).min(*stand_at);
@@ -222,6 +224,7 @@ impl Quorum {
         following.state = State::Writing(end);
         for batch in &batches {
             self.log.epochs.assign(batch.header().leader_epoch, batch.header().base_offset);
+            self.note_voters(now, batch);
         }
         self.log.end = end;
         self.orders.push_back(Order::Append(batches));
@@ -274,6 +277,8 @@ impl Quorum {
         self.log.end = to;
         self.log.durable = self.log.durable.min(to);
         self.log.epochs.truncate_end(to);
+        self.sets.truncate_end(to);
+        self.take_voters();
         self.orders.push_back(Order::Truncate { to });
     }
 
@@ -288,6 +293,13 @@ impl Quorum {
             self.failed_at = None;
             self.log.end = end;
             self.log.epochs.truncate_end(end);
+            self.sets.truncate_end(end);
+            self.take_voters();
+            if self.is_leader() {
+                let wait = self.election_timeout();
+                self.become_unattached(now, self.epoch, wait);
+            }
+            self.stands_no_more(now);
         }
         self.log.durable = end.min(self.log.end);
         if let Role::Follower(following) = &mut self.role

@@ -3,10 +3,10 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::cmp::Ordering;
 
-use super::{Log, Order, Quorum, RETRY, Role, committed};
+use super::{Log, Order, Quorum, RETRY, ReplicaState, Role, committed};
 use crate::{
     epoch::LeaderEpoch,
-    ids::NodeId,
+    ids::{DirectoryId, NodeId},
     limits,
     message::{
         BeginEpochRequest, EndEpochRequest, ErrorCode, FetchSnapshotRequest, PeerRequest, ReplicaFetchPartition,
@@ -14,6 +14,7 @@ use crate::{
     },
     mutant,
     offset::Offset,
+    record::Voter,
     time::{Duration, Instant},
 };
 
@@ -22,17 +23,29 @@ use crate::{
 pub(super) struct Leading {
     /// The offset of the epoch's first record.
     epoch_start: Offset,
+    /// The other voters.
     voters: BTreeMap<NodeId, Progress>,
-    /// What those have that pull without a vote.
-    observers: BTreeMap<NodeId, Offset>,
+    /// Those that pull without a vote.
+    observers: BTreeMap<NodeId, Progress>,
+    /// Does this node vote itself?
+    votes: bool,
 }
 
 #[derive(Debug)]
-struct Progress {
+pub(super) struct Progress {
+    pub(super) directory: DirectoryId,
     /// What it has durably, as it said in this epoch.
-    acknowledged: Option<Offset>,
-    fetched_at: Instant,
+    pub(super) acknowledged: Option<Offset>,
+    /// When it last fetched, or became known.
+    pub(super) fetched_at: Instant,
+    caught_up_at: Option<Instant>,
     news: News,
+}
+
+impl Progress {
+    fn new(directory: DirectoryId, now: Instant) -> Self {
+        Self { directory, acknowledged: None, fetched_at: now, caught_up_at: None, news: News::Due(now) }
+    }
 }
 
 /// Does the voter know that this node leads?
@@ -73,8 +86,8 @@ impl Leading {
     fn expires_at(&self, wait: Duration) -> Instant {
         let mut fetched: Vec<Instant> = self.voters.values().map(|progress| progress.fetched_at).collect();
         fetched.sort_unstable();
-        // Of n others, so many make a majority with this node.
-        let needed = fetched.len().div_ceil(2);
+        // Of n others, so many make a majority with this node, or, if it does not vote, without it.
+        let needed = if self.votes { fetched.len().div_ceil(2) } else { fetched.len() / 2 + 1 };
         match fetched.len().checked_sub(needed).filter(|_| needed > 0) {
             Some(place) => fetched[place].after(wait),
             None => super::NEVER,
@@ -94,9 +107,48 @@ impl Leading {
         high_watermark > self.epoch_start
     }
 
-    pub(super) fn acknowledged(&self) -> impl Iterator<Item = (NodeId, Offset)> {
-        let voters = self.voters.iter().map(|(node, progress)| (*node, progress.acknowledged.unwrap_or(Offset::NONE)));
-        voters.chain(self.observers.iter().map(|(node, end)| (*node, *end)))
+    /// A node that pulls without a vote.
+    pub(super) fn observer(&self, node: NodeId) -> Option<&Progress> {
+        self.observers.get(&node)
+    }
+
+    /// Others vote from here on.
+    pub(super) fn take_voters(&mut self, voters: &[Voter], me: NodeId, now: Instant) {
+        let is_voter = |node: &NodeId| voters.iter().any(|voter| voter.node == *node);
+        // Whoever goes is known again once it pulls, perhaps on another disk.
+        self.voters.retain(|node, _| is_voter(node));
+        for voter in voters.iter().filter(|voter| voter.node != me) {
+            let known = self.observers.remove(&voter.node).filter(|known| voter.is(voter.node, known.directory));
+            self.voters.entry(voter.node).or_insert_with(|| match known {
+                Some(known) => Progress { news: News::Due(now), ..known },
+                None => Progress::new(voter.directory, now),
+            });
+        }
+        self.votes = voters.iter().any(|voter| voter.node == me);
+    }
+
+    pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaState> {
+        let state = |is_voter| {
+            move |(&node, progress): (&NodeId, &Progress)| ReplicaState {
+                node,
+                acknowledged: progress.acknowledged.unwrap_or(Offset::NONE),
+                is_voter,
+                directory: progress.directory,
+                fetched_at: progress.acknowledged.map(|_| progress.fetched_at),
+                caught_up_at: progress.caught_up_at,
+            }
+        };
+        self.voters.iter().map(state(true)).chain(self.observers.iter().map(state(false)))
+    }
+
+    fn observe(&mut self, now: Instant, node: NodeId, directory: DirectoryId, acknowledged: Offset, is_level: bool) {
+        if self.observers.len() >= limits::QUORUM_OBSERVERS_MAX && !self.observers.contains_key(&node) {
+            return;
+        }
+        let progress = self.observers.entry(node).or_insert_with(|| Progress::new(directory, now));
+        let caught_up_at = if is_level { Some(now) } else { progress.caught_up_at };
+        let acknowledged = Some(acknowledged);
+        *progress = Progress { directory, acknowledged, fetched_at: now, caught_up_at, news: News::Known };
     }
 
     pub(super) fn end_epoch(&self, leader: NodeId, epoch: LeaderEpoch, voters: &[NodeId]) -> EndEpochRequest {
@@ -110,9 +162,9 @@ impl Leading {
 impl Quorum {
     pub(super) fn become_leader(&mut self, now: Instant, granting: Vec<NodeId>) {
         let epoch_start = self.log.end;
-        let progress = || Progress { acknowledged: None, fetched_at: now, news: News::Due(now) };
-        let voters = self.others().map(|voter| (voter, progress())).collect();
-        self.take_role(Role::Leader(Leading { epoch_start, voters, observers: BTreeMap::new() }));
+        let mut leading = Leading { epoch_start, voters: BTreeMap::new(), observers: BTreeMap::new(), votes: true };
+        leading.take_voters(self.sets.current(), self.me, now);
+        self.take_role(Role::Leader(leading));
         self.attempts = 0;
         self.log.epochs.assign(self.epoch, epoch_start);
         self.orders.push_back(Order::Lead { granting });
@@ -137,7 +189,13 @@ impl Quorum {
     }
 
     /// A replica pulls. What it acknowledges may commit something.
-    pub fn on_fetch(&mut self, now: Instant, replica: NodeId, asked: &ReplicaFetchPartition) -> FetchVerdict {
+    pub fn on_fetch(
+        &mut self,
+        now: Instant,
+        (replica, directory): (NodeId, DirectoryId),
+        asked: &ReplicaFetchPartition,
+    ) -> FetchVerdict {
+        let votes = self.votes(replica, directory);
         let epoch = asked.current_leader_epoch;
         if epoch > self.epoch && self.voters.contains(&replica) {
             self.learn(now, replica, epoch, None);
@@ -150,8 +208,8 @@ impl Quorum {
             let error = if epoch < self.epoch { ErrorCode::FencedLeaderEpoch } else { ErrorCode::UnknownLeaderEpoch };
             return FetchVerdict::Refused(error);
         }
-        if let Some(progress) = leading.voters.get_mut(&replica) {
-            (progress.fetched_at, progress.news) = (now, News::Known);
+        if let Some(progress) = leading.voters.get_mut(&replica).filter(|_| votes) {
+            (progress.fetched_at, progress.news, progress.directory) = (now, News::Known, directory);
             if mutant!(X30) {
                 progress.acknowledged = Some(asked.acknowledged.min(end));
             }
@@ -173,16 +231,19 @@ impl Quorum {
             return FetchVerdict::Refused(ErrorCode::OffsetOutOfRange);
         }
         let acknowledged = asked.acknowledged.min(asked.offset);
-        match leading.voters.get_mut(&replica) {
+        let (is_level, is_voters) = (asked.offset == end, leading.voters.contains_key(&replica));
+        match leading.voters.get_mut(&replica).filter(|_| votes) {
             // What it says last is believed, also when that is less: it may have lost its disk.
             Some(progress) if mutant!(X47) && progress.acknowledged > Some(acknowledged) => {
                 return FetchVerdict::Refused(ErrorCode::OffsetOutOfRange);
             }
-            Some(progress) => progress.acknowledged = Some(acknowledged),
-            None if leading.observers.len() < limits::QUORUM_OBSERVERS_MAX => {
-                leading.observers.insert(replica, acknowledged);
+            Some(progress) => {
+                progress.acknowledged = Some(acknowledged);
+                progress.caught_up_at = if is_level { Some(now) } else { progress.caught_up_at };
             }
-            None => {}
+            // A voter on another disk is to show in its own place only.
+            None if is_voters => {}
+            None => leading.observe(now, replica, directory, acknowledged, is_level),
         }
         self.advance();
         FetchVerdict::Read
@@ -196,6 +257,7 @@ impl Quorum {
             Ordering::Greater => return Err(ErrorCode::UnknownLeaderEpoch),
             Ordering::Equal => {}
         }
+        // It does not say on which disk it is; that it fetched before, and so was known to vote, must do.
         if let Some(progress) = leading.voters.get_mut(&asked.replica) {
             (progress.fetched_at, progress.news) = (now, News::Known);
         }
@@ -216,7 +278,11 @@ impl Quorum {
             }
             leading.voters.get(voter).and_then(|progress| progress.acknowledged).unwrap_or(Offset::ZERO)
         };
-        let durable: Vec<Offset> = self.voters.iter().map(of).collect();
+        let mut durable: Vec<Offset> = self.voters.iter().map(of).collect();
+        if mutant!(X35) && !self.is_voter() {
+            let least = durable.iter_mut().min().expect("a quorum has voters");
+            *least = self.log.durable.max(*least);
+        }
         let epoch_start = if mutant!(X27) { Offset::NONE } else { leading.epoch_start };
         let next = committed(&durable, epoch_start, self.high_watermark);
         assert!(next >= self.high_watermark && next <= self.log.end, "what is committed is in the leader's log");

@@ -26,6 +26,7 @@ mod election;
 mod follower;
 mod leader;
 mod snapshot;
+mod voters;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,7 @@ use bytes::Bytes;
 pub use commit::committed;
 pub use election::VoteAnswer;
 pub use leader::FetchVerdict;
+pub use voters::VotersUnchanged;
 
 use crate::{
     epoch::LeaderEpoch,
@@ -49,12 +51,13 @@ use crate::{
     mutant,
     offset::Offset,
     prng::Prng,
-    record::Batch,
+    record::{Batch, Voter},
     time::{Duration, Instant},
 };
 use election::Election;
 use follower::Following;
 use leader::Leading;
+use voters::VoterSets;
 
 /// The quorum's waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,12 +130,14 @@ pub enum Order {
 }
 
 /// What a node that starts knows by its snapshots.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshots {
     /// The newest that is sound.
     pub newest: Option<SnapshotId>,
     /// Epoch of the record before the log's first; [`LeaderEpoch::NONE`] where there never was one.
     pub start_epoch: LeaderEpoch,
+    /// The voters that the newest one has, if they were ever written down.
+    pub voters: Option<Vec<Voter>>,
 }
 
 /// One node's view of the quorum.
@@ -140,7 +145,9 @@ pub struct Snapshots {
 pub struct Quorum {
     me: NodeId,
     directory: DirectoryId,
+    /// Those that count now.
     voters: Vec<NodeId>,
+    sets: VoterSets,
     waits: QuorumWaits,
     prng: Prng,
     epoch: LeaderEpoch,
@@ -216,6 +223,12 @@ pub struct ReplicaState {
     pub acknowledged: Offset,
     /// Does it vote?
     pub is_voter: bool,
+    /// Its disk; [`DirectoryId::ANY`] where that is not known.
+    pub directory: DirectoryId,
+    /// When it last fetched in this epoch.
+    pub fetched_at: Option<Instant>,
+    /// When it last had everything.
+    pub caught_up_at: Option<Instant>,
 }
 
 /// The shortest and the longest wait before a node whose leader's connection broke stands for election.
@@ -241,7 +254,8 @@ impl Quorum {
         prng: Prng,
     ) -> Self {
         assert!(!voters.is_empty(), "a quorum has voters");
-        let Snapshots { newest: snapshot, start_epoch } = snapshots;
+        let Snapshots { newest: snapshot, start_epoch, voters: recorded } = snapshots;
+        let sets = VoterSets::new(&voters, recorded);
         let epochs = EpochCache::from_starts(&log.epochs);
         let known = snapshot.map_or(LeaderEpoch::NONE, |snapshot| snapshot.epoch).max(start_epoch);
         let appended = epochs.latest().unwrap_or(LeaderEpoch::NONE).max(known);
@@ -252,7 +266,8 @@ impl Quorum {
         Self {
             me,
             directory,
-            voters,
+            voters: sets.current().iter().map(|voter| voter.node).collect(),
+            sets,
             waits,
             prng,
             epoch: voted.map_or(appended, |vote| vote.epoch),
@@ -409,11 +424,12 @@ impl Quorum {
         self.orders.extend(calls.into_iter().map(|(to, request)| Order::Call { to, request, timeout, turn }));
     }
 
-    /// The leader has appended up to `end`; it is not durable yet.
-    pub fn appended(&mut self, end: Offset) {
+    /// The leader has appended this batch; it is not durable yet.
+    pub fn appended(&mut self, now: Instant, batch: &Batch) {
         assert!(self.is_leader(), "only the leader appends");
-        assert!(end >= self.log.end, "the leader's log only grows");
-        self.log.end = end;
+        assert!(batch.header().base_offset == self.log.end, "the leader's log grows at its end");
+        self.log.end = batch.header().next_offset();
+        self.note_voters(now, batch);
     }
 
     /// This node's log is durable up to `end`, as a job says that was ordered in this generation.
@@ -449,7 +465,10 @@ impl Quorum {
         self.generation += 1;
         self.failed_at = Some(base);
         self.log.end = base;
-        if self.is_alone() {
+        let led_alone = self.is_leader() && self.is_alone();
+        self.sets.truncate_end(base);
+        self.take_voters();
+        if led_alone && self.is_alone() {
             return;
         }
         self.log.epochs.truncate_end(self.log.end);
@@ -459,17 +478,26 @@ impl Quorum {
                 self.become_unattached(now, self.epoch, wait);
             }
             Role::Follower(following) => following.fetch_at(now.after(RETRY)),
-            _ => {}
+            _ => self.stands_no_more(now),
+        }
+    }
+
+    /// The log is shorter than what this node has asked for votes with: whoever would vote for that may not vote for this.
+    fn stands_no_more(&mut self, now: Instant) {
+        if matches!(self.role, Role::Prospective(_) | Role::Candidate(_)) {
+            let wait = self.election_timeout();
+            self.become_unattached(now, self.epoch, wait);
         }
     }
 
     /// Is this node the only voter?
-    fn is_alone(&self) -> bool {
-        self.voters == [self.me]
+    pub fn is_alone(&self) -> bool {
+        self.voters == [self.me] && self.is_voter()
     }
 
-    fn is_voter(&self) -> bool {
-        self.voters.contains(&self.me)
+    /// Does this node vote?
+    pub fn is_voter(&self) -> bool {
+        self.votes(self.me, self.directory)
     }
 
     fn majority(&self) -> usize {
@@ -602,11 +630,27 @@ impl Quorum {
     /// The replicas as the leader sees them; those of another node are not known.
     pub fn replicas(&self) -> Vec<ReplicaState> {
         let Role::Leader(leading) = &self.role else { return Vec::new() };
-        let mut known: BTreeMap<NodeId, Offset> = self.voters.iter().map(|voter| (*voter, Offset::NONE)).collect();
-        known.extend(leading.acknowledged());
-        known.insert(self.me, self.log.durable);
-        let state = |(node, acknowledged)| ReplicaState { node, acknowledged, is_voter: self.voters.contains(&node) };
-        known.into_iter().map(state).collect()
+        let unheard = |voter: &Voter| ReplicaState {
+            node: voter.node,
+            acknowledged: Offset::NONE,
+            is_voter: true,
+            directory: voter.directory,
+            fetched_at: None,
+            caught_up_at: None,
+        };
+        let mut known: BTreeMap<NodeId, ReplicaState> =
+            self.sets.current().iter().map(|voter| (voter.node, unheard(voter))).collect();
+        known.extend(leading.replicas().map(|state| (state.node, state)));
+        let own = ReplicaState {
+            node: self.me,
+            acknowledged: self.log.durable,
+            is_voter: self.is_voter(),
+            directory: self.directory,
+            fetched_at: None,
+            caught_up_at: None,
+        };
+        known.insert(self.me, own);
+        known.into_values().collect()
     }
 
     fn error_of_epoch(&self, epoch: LeaderEpoch) -> ErrorCode {

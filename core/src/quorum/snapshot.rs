@@ -8,7 +8,7 @@
 //! beyond what it has of the leader's is cut off in any case. **The log changes only once the whole snapshot is durable and was
 //! found to be sound.**
 
-use alloc::format;
+use alloc::{format, vec::Vec};
 
 use super::{
     Order, Quorum, RETRY, Role,
@@ -19,6 +19,7 @@ use crate::{
     log::EpochCache,
     message::{ErrorCode, FetchSnapshotRequest, FetchSnapshotResponse, PeerRequest, SnapshotId},
     offset::Offset,
+    record::Voter,
     time::Instant,
 };
 
@@ -35,6 +36,7 @@ impl Quorum {
         assert!(self.log.start <= id.end && id.end <= newest.end, "what no snapshot stands for stays");
         (self.log.start, self.log.start_epoch) = (id.end, id.epoch);
         self.log.epochs.truncate_start(id.end);
+        self.sets.truncate_start(id.end);
     }
 
     /// The leader's log begins behind what this node has.
@@ -120,7 +122,7 @@ impl Quorum {
 
     /// The snapshot that this node [awaits](Quorum::awaits) is here and sound: it takes the place of the log, which begins anew
     /// behind it by a job that was just ordered. What the snapshot stands for is durable.
-    pub fn install(&mut self, now: Instant, id: SnapshotId) {
+    pub fn install(&mut self, now: Instant, id: SnapshotId, voters: Option<Vec<Voter>>) {
         let Role::Follower(following) = &mut self.role else { panic!("only a follower takes a snapshot over") };
         following.download = None;
         following.fetch_at(now);
@@ -134,6 +136,8 @@ impl Quorum {
         (log.start, log.start_epoch, log.end, log.durable) = (id.end, id.epoch, id.end, id.end);
         (log.snapshot, log.epochs) = (Some(id), EpochCache::default());
         self.high_watermark = id.end;
+        self.sets.start_over(voters);
+        self.take_voters();
         self.hears(now);
         self.on_time(now);
     }

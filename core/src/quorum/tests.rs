@@ -12,6 +12,8 @@ use crate::{
     time::Timestamp,
 };
 
+mod voters;
+
 const ME: NodeId = NodeId(1);
 const START: Instant = Instant(1_000_000_000);
 
@@ -36,7 +38,7 @@ fn voter(voters: i32, log: &[i32], vote: Option<Vote>) -> Quorum {
         recovery: RecoveryReport::default(),
     };
     let voters = (1..=voters).map(NodeId).collect();
-    let snapshots = Snapshots { newest: None, start_epoch: LeaderEpoch::NONE };
+    let snapshots = Snapshots { newest: None, start_epoch: LeaderEpoch::NONE, voters: None };
     let mut quorum = Quorum::new((ME, DirectoryId([1; 16])), voters, waits(), vote, &state, snapshots, Prng::new(1));
     quorum.start(START);
     quorum
@@ -77,7 +79,8 @@ fn elect(quorum: &mut Quorum) {
 
 fn asks(epoch: i32, last_epoch: i32, log_end: i64, pre_vote: bool) -> VoteRequest {
     let (epoch, last_epoch, log_end) = (LeaderEpoch(epoch), LeaderEpoch(last_epoch), Offset(log_end));
-    VoteRequest { candidate: NodeId(2), directory: DirectoryId([2; 16]), epoch, last_epoch, log_end, pre_vote }
+    let (directory, voter_directory) = (DirectoryId([2; 16]), DirectoryId::ANY);
+    VoteRequest { candidate: NodeId(2), directory, voter_directory, epoch, last_epoch, log_end, pre_vote }
 }
 
 fn is_granted(answer: &VoteAnswer) -> bool {
@@ -123,6 +126,13 @@ fn record(base: i64, epoch: i32) -> Batch {
     batch
 }
 
+/// The leader appends up to there.
+fn append(quorum: &mut Quorum, end: i64) {
+    while quorum.log_end() < Offset(end) {
+        quorum.appended(START, &record(quorum.log_end().0, quorum.epoch().0));
+    }
+}
+
 /// Makes it follow node 2 in an epoch.
 fn follow(quorum: &mut Quorum, epoch: i32) {
     let begin = BeginEpochRequest { leader: NodeId(2), epoch: LeaderEpoch(epoch) };
@@ -138,7 +148,7 @@ fn a_single_voter_leads_once_its_vote_is_durable_and_commits_what_it_has_synced(
     quorum.vote_saved(START, vote(5, 1));
     assert_eq!(orders(&mut quorum), [Order::Lead { granting: alloc::vec![ME] }]);
     assert_eq!(quorum.next_deadline(), None, "whoever is alone waits for nobody");
-    quorum.appended(Offset(12));
+    append(&mut quorum, 12);
     quorum.persisted(START, Offset(10), 0);
     assert_eq!(quorum.high_watermark(), Offset(0), "records of older epochs do not commit by themselves");
     quorum.persisted(START, Offset(12), 0);
@@ -188,9 +198,11 @@ fn one_vote_is_given_in_an_epoch_and_only_to_a_log_that_is_complete() {
     let other = VoteRequest { candidate: NodeId(3), ..asks(3, 2, 9, false) };
     assert!(!is_granted(&quorum.on_vote_request(START, &other)), "the vote is given");
     assert!(is_granted(&quorum.on_vote_request(START, &asks(3, 2, 2, false))), "to ask again is no harm");
-    let stranger = VoteRequest { candidate: NodeId(9), ..asks(4, 2, 9, false) };
-    assert!(!is_granted(&quorum.on_vote_request(START, &stranger)), "it has no vote itself");
+    let mistaken = VoteRequest { voter_directory: DirectoryId([9; 16]), ..asks(4, 2, 9, false) };
+    assert!(!is_granted(&quorum.on_vote_request(START, &mistaken)), "another disk is meant");
     assert_eq!(quorum.epoch(), LeaderEpoch(3));
+    let stranger = VoteRequest { candidate: NodeId(9), ..asks(4, 2, 9, false) };
+    assert!(is_granted(&quorum.on_vote_request(START, &stranger)), "that it votes may be in the longer log");
 }
 
 #[test]
@@ -234,16 +246,16 @@ fn two_that_do_not_hear_the_leader_do_not_assure_each_other_of_it() {
 fn a_leader_commits_what_a_majority_has_durably_with_a_record_of_its_epoch() {
     let mut quorum = voter(3, &[1, 1], None);
     elect(&mut quorum);
-    quorum.appended(Offset(3));
+    append(&mut quorum, 3);
     quorum.persisted(START, Offset(2), 0);
-    quorum.on_fetch(START, NodeId(2), &pull(&quorum, 2, 2));
+    quorum.on_fetch(START, (NodeId(2), DirectoryId([2; 16])), &pull(&quorum, 2, 2));
     assert_eq!(quorum.high_watermark(), Offset(0), "two have both, but no record of this epoch");
     quorum.persisted(START, Offset(3), 0);
-    quorum.on_fetch(START, NodeId(2), &pull(&quorum, 3, 2));
+    quorum.on_fetch(START, (NodeId(2), DirectoryId([2; 16])), &pull(&quorum, 3, 2));
     assert_eq!(quorum.high_watermark(), Offset(0), "what is not durable does not count");
-    quorum.on_fetch(START, NodeId(9), &pull(&quorum, 3, 3));
+    quorum.on_fetch(START, (NodeId(9), DirectoryId([9; 16])), &pull(&quorum, 3, 3));
     assert_eq!((quorum.high_watermark(), quorum.established()), (Offset(0), None), "an observer does not count");
-    quorum.on_fetch(START, NodeId(2), &pull(&quorum, 3, 3));
+    quorum.on_fetch(START, (NodeId(2), DirectoryId([2; 16])), &pull(&quorum, 3, 3));
     assert_eq!((quorum.high_watermark(), quorum.established()), (Offset(3), Some(Offset(3))));
     let states: Vec<_> = quorum.replicas().iter().map(|r| (r.node.0, r.acknowledged.0, r.is_voter)).collect();
     assert_eq!(states, [(1, 3, true), (2, 3, true), (3, -1, true), (9, 3, false)]);
@@ -253,14 +265,17 @@ fn a_leader_commits_what_a_majority_has_durably_with_a_record_of_its_epoch() {
 fn a_follower_that_parted_is_told_where_and_acknowledges_nothing() {
     let mut quorum = voter(3, &[1, 1, 3], None);
     elect(&mut quorum);
-    quorum.appended(Offset(4));
+    append(&mut quorum, 4);
     let asked = ReplicaFetchPartition { last_fetched_epoch: LeaderEpoch(2), ..pull(&quorum, 4, 4) };
-    let verdict = quorum.on_fetch(START, NodeId(2), &asked);
+    let verdict = quorum.on_fetch(START, (NodeId(2), DirectoryId([2; 16])), &asked);
     assert_eq!(verdict, FetchVerdict::Diverging(LeaderEpoch(1), Offset(2)));
     quorum.persisted(START, Offset(4), 0);
     assert_eq!(quorum.high_watermark(), Offset(0));
     let stale = ReplicaFetchPartition { current_leader_epoch: LeaderEpoch(3), ..pull(&quorum, 3, 3) };
-    assert_eq!(quorum.on_fetch(START, NodeId(2), &stale), FetchVerdict::Refused(ErrorCode::FencedLeaderEpoch));
+    assert_eq!(
+        quorum.on_fetch(START, (NodeId(2), DirectoryId([2; 16])), &stale),
+        FetchVerdict::Refused(ErrorCode::FencedLeaderEpoch)
+    );
 }
 
 #[test]
@@ -268,8 +283,8 @@ fn a_leader_that_hears_of_no_majority_resigns() {
     let mut quorum = voter(5, &[1], None);
     elect(&mut quorum);
     let later = |ms| START.after(Duration::from_millis(ms));
-    quorum.on_fetch(later(1_500), NodeId(2), &pull(&quorum, 1, 1));
-    quorum.on_fetch(later(1_600), NodeId(3), &pull(&quorum, 1, 1));
+    quorum.on_fetch(later(1_500), (NodeId(2), DirectoryId([2; 16])), &pull(&quorum, 1, 1));
+    quorum.on_fetch(later(1_600), (NodeId(3), DirectoryId([3; 16])), &pull(&quorum, 1, 1));
     quorum.on_time(later(3_499));
     assert!(quorum.is_leader(), "two of the others are a majority with it");
     quorum.on_time(later(3_500));
@@ -324,7 +339,7 @@ fn a_follower_takes_only_what_continues_its_log() {
 fn a_leader_that_stops_names_those_who_have_most_first() {
     let mut quorum = voter(3, &[1], None);
     elect(&mut quorum);
-    quorum.on_fetch(START, NodeId(3), &pull(&quorum, 1, 1));
+    quorum.on_fetch(START, (NodeId(3), DirectoryId([3; 16])), &pull(&quorum, 1, 1));
     quorum.resign();
     let told = calls(&mut quorum);
     let PeerRequest::EndEpoch(EndEpochRequest { successors, .. }) = &told[0].1 else { panic!("{told:?}") };
@@ -340,7 +355,7 @@ fn a_leader_that_stops_names_those_who_have_most_first() {
 fn an_append_that_failed_ends_the_lead_as_followers_may_have_it() {
     let mut quorum = voter(3, &[1], None);
     elect(&mut quorum);
-    quorum.appended(Offset(2));
+    append(&mut quorum, 2);
     quorum.append_failed(START, Offset(1), 0);
     assert_eq!((quorum.role(), quorum.log_end()), (RoleName::Unattached, Offset(1)));
     quorum.append_failed(START, Offset(2), 0);
@@ -351,8 +366,8 @@ fn an_append_that_failed_ends_the_lead_as_followers_may_have_it() {
 fn what_was_on_its_way_before_an_append_that_failed_arrives() {
     let mut quorum = voter(3, &[1], None);
     elect(&mut quorum);
-    quorum.appended(Offset(2));
-    quorum.appended(Offset(3));
+    append(&mut quorum, 2);
+    append(&mut quorum, 3);
     quorum.append_failed(START, Offset(2), 0);
     assert_eq!(quorum.log_end(), Offset(2), "only a write is refused at once, and the first was not");
     quorum.persisted(START, Offset(2), 0);
@@ -370,5 +385,8 @@ fn a_node_without_a_vote_looks_for_the_leader_and_follows() {
     let turn = quorum.turn();
     quorum.answered(START, NodeId(asked[0].0), turn, Ok(fetched(3, 0, None, Records::Empty)));
     assert_eq!((quorum.leader(), quorum.epoch()), (Some(NodeId(2)), LeaderEpoch(3)));
-    assert!(!is_granted(&quorum.on_vote_request(START, &asks(9, 9, 9, false))));
+    assert!(
+        is_granted(&quorum.on_vote_request(START, &asks(9, 9, 9, false))),
+        "the candidate may know better who votes"
+    );
 }

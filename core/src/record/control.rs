@@ -6,17 +6,20 @@
 //!         a snapshot's begin      version 0 (2) | time of the last record in it (8) | no tagged fields
 //!         a snapshot's end        version 0 (2) | no tagged fields
 //!         a change of leader      version 0 (2) | leader (4) | voters | those who voted for it | no tagged fields
+//!         the voters              version 0 (2) | count + 1 (varint) | for each: node (4) | directory (16) | endpoints | versions
+//!                                 of the protocol, least and most (2 + 2) | no tagged fields, twice | no tagged fields
+//!                                 endpoints: count + 1 | for each: name, host (texts) | port (2) | no tagged fields
 //!         of which a list is      count + 1 (varint, unsigned) | for each: node (4) | no tagged fields (one byte 0)
 //! ```
 //!
 //! A control batch has the control bit and exactly one record.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use super::{Batch, BatchBuilder, BatchError, BatchOptions};
 use crate::{
     epoch::LeaderEpoch,
-    ids::{NodeId, ProducerEpoch, ProducerId},
+    ids::{DirectoryId, NodeId, ProducerEpoch, ProducerId},
     offset::Offset,
     time::Timestamp,
 };
@@ -52,19 +55,42 @@ pub enum Control {
         /// Of the snapshot's format.
         version: i16,
     },
-    /// A type that means nothing to us: dynamic voters, or one that is yet to come.
+    /// From here on these vote in the metadata quorum (KIP-853).
+    Voters(Vec<Voter>),
+    /// A type that means nothing to us, or one that is yet to come.
     Other {
         /// The type in the key.
         kind: i16,
     },
 }
 
+/// A member of the metadata quorum whose vote and log count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    /// Who.
+    pub node: NodeId,
+    /// On which disk; all zero where any will do.
+    pub directory: DirectoryId,
+    /// `host:port` of its native listener; empty where it is not known.
+    pub endpoint: String,
+}
+
+impl Voter {
+    /// Is it this node, on this disk?
+    pub fn is(&self, node: NodeId, directory: DirectoryId) -> bool {
+        self.node == node && (self.directory.is_any() || directory.is_any() || self.directory == directory)
+    }
+}
+
+/// What the endpoint of a voter is called in its record.
+const LISTENER: &str = "NATIVE";
 const KEY_VERSION: i16 = 0;
 const ABORT: i16 = 0;
 const COMMIT: i16 = 1;
 const LEADER_CHANGE: i16 = 2;
 const SNAPSHOT_HEADER: i16 = 3;
 const SNAPSHOT_FOOTER: i16 = 4;
+const VOTERS: i16 = 6;
 
 impl Batch {
     /// The marker that ends a producer's transaction.
@@ -95,6 +121,22 @@ impl Batch {
     /// The last batch of a snapshot of the metadata.
     pub fn snapshot_footer(last_contained: Timestamp) -> Self {
         control_batch(&Control::SnapshotFooter { version: 0 }, last_contained, &BatchOptions::default())
+    }
+
+    /// The record by which these become the voters of the metadata quorum.
+    pub fn voters(voters: &[Voter], timestamp: Timestamp) -> Self {
+        control_batch(&Control::Voters(voters.to_vec()), timestamp, &BatchOptions::default())
+    }
+
+    /// The voters that this batch makes, if it does.
+    pub fn as_voters(&self) -> Option<Vec<Voter>> {
+        if !self.header().is_control() {
+            return None;
+        }
+        match self.control() {
+            Ok(Some(Control::Voters(voters))) => Some(voters),
+            _ => None,
+        }
     }
 
     /// What a control batch says; `None` when compaction has emptied it. Panics on a batch that is no control batch.
@@ -158,6 +200,15 @@ impl Control {
                 value.push(0);
                 (SNAPSHOT_FOOTER, value)
             }
+            Self::Voters(voters) => {
+                value.extend_from_slice(&0i16.to_be_bytes());
+                put_unsigned(&mut value, voters.len() + 1);
+                for voter in voters {
+                    put_voter(&mut value, voter);
+                }
+                value.push(0);
+                (VOTERS, value)
+            }
             Self::Other { kind } => unreachable!("control records of type {kind} are never written"),
         }
     }
@@ -190,6 +241,12 @@ impl Control {
                 Self::SnapshotHeader { version, last_contained }
             }
             SNAPSHOT_FOOTER => Self::SnapshotFooter { version: take_i16(&mut value?)? },
+            VOTERS => {
+                let mut value = value?;
+                let _version = take_i16(&mut value)?;
+                let count = take_unsigned(&mut value)?.checked_sub(1)?;
+                Self::Voters((0..count).map(|_| take_voter(&mut value)).collect::<Option<_>>()?)
+            }
             kind => Self::Other { kind },
         })
     }
@@ -204,13 +261,67 @@ fn take_voters(bytes: &mut &[u8], version: i16) -> Option<Vec<NodeId>> {
         if version >= 1 {
             *bytes = bytes.get(16..)?;
         }
-        for _ in 0..take_unsigned(bytes)? {
-            let _tag = take_unsigned(bytes)?;
-            let size = usize::try_from(take_unsigned(bytes)?).ok()?;
-            *bytes = bytes.get(size..)?;
-        }
+        skip_tagged(bytes)?;
     }
     Some(voters)
+}
+
+fn put_voter(value: &mut Vec<u8>, voter: &Voter) {
+    value.extend_from_slice(&voter.node.0.to_be_bytes());
+    value.extend_from_slice(&voter.directory.0);
+    match voter.endpoint.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) {
+        Some((host, port)) => {
+            put_unsigned(value, 2);
+            put_text(value, LISTENER);
+            put_text(value, host);
+            value.extend_from_slice(&port.to_be_bytes());
+            value.push(0);
+        }
+        None => put_unsigned(value, 1),
+    }
+    // There is one version of the protocol, and it knows this record.
+    value.extend_from_slice(&[0, 0, 0, 1, 0, 0]);
+}
+
+fn take_voter(bytes: &mut &[u8]) -> Option<Voter> {
+    let node = NodeId(take_i32(bytes)?);
+    let (directory, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    let mut endpoint = String::new();
+    for _ in 0..take_unsigned(bytes)?.checked_sub(1)? {
+        let _name = take_text(bytes)?;
+        let host = take_text(bytes)?;
+        let port = take_i16(bytes)?.cast_unsigned();
+        if endpoint.is_empty() {
+            endpoint = alloc::format!("{host}:{port}");
+        }
+        skip_tagged(bytes)?;
+    }
+    let _versions = (take_i16(bytes)?, take_i16(bytes)?);
+    skip_tagged(bytes)?;
+    skip_tagged(bytes)?;
+    Some(Voter { node, directory: DirectoryId(*directory), endpoint })
+}
+
+fn put_text(buf: &mut Vec<u8>, text: &str) {
+    put_unsigned(buf, text.len() + 1);
+    buf.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let length = usize::try_from(take_unsigned(bytes)?.checked_sub(1)?).ok()?;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    core::str::from_utf8(text).ok()
+}
+
+fn skip_tagged(bytes: &mut &[u8]) -> Option<()> {
+    for _ in 0..take_unsigned(bytes)? {
+        let _tag = take_unsigned(bytes)?;
+        let size = usize::try_from(take_unsigned(bytes)?).ok()?;
+        *bytes = bytes.get(size..)?;
+    }
+    Some(())
 }
 
 fn put_unsigned(buf: &mut Vec<u8>, mut value: usize) {
@@ -250,4 +361,39 @@ fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
     let (taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(i64::from_be_bytes(*taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    fn voters() -> Vec<Voter> {
+        let voter = |node, directory, endpoint: &str| Voter {
+            node: NodeId(node),
+            directory: DirectoryId([directory; 16]),
+            endpoint: endpoint.to_string(),
+        };
+        alloc::vec![voter(1, 0, ""), voter(2, 7, "host:9192"), voter(300, 9, "::1:1")]
+    }
+
+    #[test]
+    fn voters_round_trip_and_what_is_cut_off_is_refused() {
+        let (kind, value) = Control::Voters(voters()).write();
+        let key = [0, 0, 0, kind as u8];
+        assert_eq!(Control::read(Some(&key), Some(&value)), Some(Control::Voters(voters())));
+        // Only the end, which says that nothing was added yet, may be missing.
+        for cut in 0..value.len() - 1 {
+            assert_eq!(Control::read(Some(&key), Some(&value[..cut])), None, "cut to {cut}");
+        }
+        assert_eq!(Batch::voters(&voters(), Timestamp(1)).as_voters(), Some(voters()));
+    }
+
+    #[test]
+    fn a_voter_without_a_disk_is_on_any() {
+        let [any, on, _] = &voters()[..] else { panic!("there are three") };
+        assert!(any.is(NodeId(1), DirectoryId([3; 16])) && !any.is(NodeId(2), DirectoryId([3; 16])));
+        assert!(on.is(NodeId(2), DirectoryId([7; 16])) && !on.is(NodeId(2), DirectoryId([3; 16])));
+    }
 }

@@ -14,7 +14,7 @@ mod control;
 pub(crate) use batch::peek;
 pub use batch::{Batch, BatchError, Batches, offset_after};
 pub use builder::{BatchBuilder, BatchOptions};
-pub use control::Control;
+pub use control::{Control, Voter};
 pub use header::{BatchHeader, Compression, HEADER_BYTES, TimestampType};
 pub use records::{Header, Headers, OpenBatch, RawHeaders, RawRecord, RawRecords, Record, Records, RecordsSummary};
 

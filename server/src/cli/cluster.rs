@@ -1,6 +1,7 @@
 //! `tidelog cluster`: how the nodes are, and taking one out of service.
 
 mod drain;
+mod voters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,10 @@ enum Action {
     Drain(drain::DrainArgs),
     /// Forget a node that is not coming back
     Unregister(UnregisterArgs),
+    /// Let a node vote in the metadata quorum that follows it so far
+    AddVoter(voters::AddArgs),
+    /// Let a node follow the metadata quorum without a vote
+    RemoveVoter(voters::RemoveArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +67,8 @@ pub(super) fn run(args: &ClusterArgs) -> Result<(), Ended> {
         Action::Status(args) => status(args),
         Action::Drain(args) => drain::drain(args),
         Action::Unregister(args) => unregister(args),
+        Action::AddVoter(args) => voters::add(args),
+        Action::RemoveVoter(args) => voters::remove(args),
     }
 }
 

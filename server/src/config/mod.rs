@@ -30,6 +30,7 @@
 //! constant.
 
 mod peers;
+mod roles;
 mod values;
 
 use std::{
@@ -42,6 +43,7 @@ use serde::Deserialize;
 use tidelog_core::ids::{DirectoryId, NodeId};
 
 pub use self::peers::PeerList;
+pub use self::roles::Roles;
 pub use self::values::{ByteSize, Limit, Span, ValueError};
 use crate::listener::HostPort;
 
@@ -76,6 +78,14 @@ pub struct ServeFlags {
     /// node gets the same list; the cluster forms by itself, in whichever order they start
     #[arg(long, value_name = "LIST")]
     pub peers: Option<String>,
+    /// Nodes of a cluster to join, by their native listeners, as their own --peers has them; this node follows the metadata quorum
+    /// without a vote until `tidelog cluster add-voter`
+    #[arg(long, value_name = "LIST", conflicts_with = "peers")]
+    pub join: Option<String>,
+    /// What the node does: broker, controller, or both [default: broker,controller]. A controller keeps no partitions; a broker that is
+    /// none joins the controllers with --join
+    #[arg(long, value_name = "ROLES")]
+    pub roles: Option<Roles>,
     /// The cluster that the node belongs to, fixed when the data directory is formatted [default: made from --peers]
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
@@ -154,8 +164,10 @@ pub struct Settings {
     pub advertise_native: Option<HostPort>,
     /// `node.id`, when it is asked for; a formatted directory has its own.
     pub node_id: Option<i32>,
-    /// The cluster's nodes, this one included; empty for a node alone.
+    /// The cluster's nodes, this one included unless it joins them; empty for a node alone.
     pub peers: PeerList,
+    /// `process.roles`
+    pub roles: Roles,
     /// The cluster's id, when it is asked for; a formatted directory has its own.
     pub cluster_id: Option<String>,
     /// `broker.rack`
@@ -198,6 +210,8 @@ struct File {
     data: Option<PathBuf>,
     node_id: Option<i32>,
     peers: Option<Vec<String>>,
+    join: Option<Vec<String>>,
+    roles: Option<Roles>,
     cluster_id: Option<String>,
     rack: Option<String>,
     replica_selector: Option<Selector>,
@@ -258,7 +272,15 @@ impl Settings {
             (None, Some(list)) => PeerList::parse(list.iter().map(String::as_str))?,
             (None, None) => PeerList::default(),
         };
-        let here = among(&peers, node_id)?;
+        let join = match (&flags.join, &file.join) {
+            (Some(list), _) => PeerList::parse(list.split(','))?,
+            (None, Some(list)) => PeerList::parse(list.iter().map(String::as_str))?,
+            (None, None) => PeerList::default(),
+        };
+        let here = if join.is_empty() { among(&peers, node_id)? } else { joins(&join, &peers, node_id)? };
+        let roles = flags.roles.or(file.roles).unwrap_or(Roles::BOTH);
+        roles.fit(&peers, &join)?;
+        let peers = if join.is_empty() { peers } else { join };
         let native = here.as_ref().map_or_else(|| "127.0.0.1:9192".to_owned(), HostPort::to_string);
         let replicas = i16::try_from(peers.0.len().clamp(1, REPLICAS_DEFAULT_MAX)).expect("a few");
         let log = flags.log.or(file.log).unwrap_or_else(|| "info".to_owned());
@@ -272,6 +294,7 @@ impl Settings {
                 .or(here),
             node_id,
             peers,
+            roles,
             cluster_id: cluster_id(flags.cluster_id.or(file.cluster_id))?,
             rack: flags.rack.or(file.rack),
             replica_selector: flags.replica_selector.or(file.replica_selector).unwrap_or(Selector::Leader),
@@ -332,6 +355,21 @@ impl HostPort {
             return None;
         }
         Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+/// A node that joins is not in the list of those that it joins, and has no address from there.
+fn joins(join: &PeerList, peers: &PeerList, node_id: Option<i32>) -> Result<Option<HostPort>, ConfigError> {
+    let wrong = |message: &str, hint: &str| Err(ConfigError { message: message.to_owned(), hint: hint.to_owned() });
+    if !peers.is_empty() {
+        return wrong("a node is among --peers or joins others, not both", "leave one of --peers and --join out");
+    }
+    match node_id {
+        None => wrong("a node that joins others needs an id of its own", "add --node-id N"),
+        Some(id) if join.0.contains_key(&NodeId(id)) => {
+            wrong(&format!("node {id} is among those that it is to join"), "give it another --node-id, or --peers")
+        }
+        Some(_) => Ok(None),
     }
 }
 

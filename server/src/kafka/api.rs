@@ -30,6 +30,8 @@ pub(super) enum ApiKey {
     DescribeCluster,
     UnregisterBroker,
     DescribeTopicPartitions,
+    AddRaftVoter,
+    RemoveRaftVoter,
 }
 
 /// One row of the table.
@@ -55,7 +57,7 @@ const fn api(key: ApiKey, code: i16, min: i16, max: i16, flexible_from: i16) -> 
 /// Produce ends at 11: from 12 on a producer expects the partition leader to join its transaction by itself
 /// (KIP-890), which comes with transactions. Fetch ends at 17, ListOffsets at 10 and DescribeLogDirs at 4: the
 /// versions after them carry what only followers, tiered storage and cordoned disks have.
-pub(super) const APIS: [Api; 22] = [
+pub(super) const APIS: [Api; 24] = [
     api(ApiKey::Produce, 0, 3, 11, 9),
     api(ApiKey::Fetch, 1, 4, 17, 12),
     api(ApiKey::ListOffsets, 2, 1, 10, 6),
@@ -78,6 +80,8 @@ pub(super) const APIS: [Api; 22] = [
     api(ApiKey::DescribeCluster, 60, 0, 2, 0),
     api(ApiKey::UnregisterBroker, 64, 0, 0, 0),
     api(ApiKey::DescribeTopicPartitions, 75, 0, 0, 0),
+    api(ApiKey::AddRaftVoter, 80, 0, 0, 0),
+    api(ApiKey::RemoveRaftVoter, 81, 0, 0, 0),
 ];
 
 impl Api {

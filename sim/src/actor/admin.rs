@@ -2,13 +2,14 @@
 
 use tidelog_core::{
     epoch::LeaderEpoch,
-    ids::{TopicName, TopicPartition},
+    ids::{DirectoryId, NodeId, TopicName, TopicPartition},
     message::{
-        AlterConfigsRequest, AlterConfigsResource, ConfigChange, ConfigOperation, ConfigResource,
+        AddVoterRequest, AlterConfigsRequest, AlterConfigsResource, ConfigChange, ConfigOperation, ConfigResource,
         CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsPartition, DeleteRecordsRequest,
         DeleteTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeTopicPartitionsRequest, ErrorCode,
         IsolationLevel, ListOffsetsPartition, ListOffsetsRequest, NewPartitions, NewTopic,
-        OffsetForLeaderEpochPartition, OffsetForLeaderEpochRequest, OffsetSpec, Request, Response, TopicRef,
+        OffsetForLeaderEpochPartition, OffsetForLeaderEpochRequest, OffsetSpec, RemoveVoterRequest, Request, Response,
+        TopicRef,
     },
     offset::Offset,
     time::{Duration, Timestamp},
@@ -44,6 +45,7 @@ enum Errand {
     AddPartitions,
     Alter,
     DeleteRecords,
+    Voters,
     Ask,
 }
 
@@ -82,13 +84,13 @@ impl Admin {
                 configs.push(("durability".to_owned(), Some("replicated".to_owned())));
             }
             if scene.config.nodes > 1 && scene.config.min_isr > 1 {
-                let least = scene.config.min_isr.min(scene.config.replication).min(scene.config.nodes);
+                let least = scene.config.min_isr.min(scene.config.replication).min(scene.config.brokers());
                 configs.push(("min.insync.replicas".to_owned(), Some(least.to_string())));
             }
             NewTopic {
                 name: TopicName::new(name),
                 partitions: Some(scene.config.partitions as i32),
-                replication_factor: Some(scene.config.replication.min(scene.config.nodes) as i16),
+                replication_factor: Some(scene.config.replication.min(scene.config.brokers()) as i16),
                 assignments: Vec::new(),
                 configs,
             }
@@ -107,6 +109,11 @@ impl Admin {
     fn operate(&mut self, scene: &mut Scene<'_>) {
         let partitions = self.atlas.partitions();
         if partitions.is_empty() {
+            return;
+        }
+        if scene.config.changes_voters() && self.random.chance(300_000) {
+            let request = self.change_voters(scene);
+            self.desk.call(scene, 6_000 * MS, request, Errand::Voters);
             return;
         }
         let (name, at) = self.random.pick(&partitions).clone();
@@ -188,6 +195,17 @@ impl Admin {
         self.desk.call_to(scene, leader, 6_000 * MS, request, errand);
     }
 
+    /// One of the nodes comes, or goes, as a voter of the metadata quorum.
+    fn change_voters(&mut self, scene: &Scene<'_>) -> Request {
+        let node = NodeId(self.random.below(scene.config.nodes) as i32);
+        let (cluster_id, directory) = (None, DirectoryId::ANY);
+        if self.random.chance(600_000) {
+            Request::AddVoter(AddVoterRequest { cluster_id, node, directory, endpoint: None })
+        } else {
+            Request::RemoveVoter(RemoveVoterRequest { cluster_id, node, directory })
+        }
+    }
+
     fn list_offsets(&mut self, scene: &Scene<'_>, topic: TopicRef, at: TopicPartition) -> Request {
         let spec = match self.random.below(6) {
             0 => OffsetSpec::Earliest,
@@ -263,6 +281,12 @@ impl Admin {
             (Errand::DeleteRecords, Reply::Answered(Response::DeleteRecords(response))) => {
                 let done = response.partitions.iter().any(|partition| partition.error.is_none());
                 scene.tally.sometimes(Mark::RecordsDeleted, done);
+            }
+            (Errand::Voters, Reply::Answered(Response::AddVoter(response))) => {
+                scene.tally.sometimes(Mark::VoterAdded, response.error.is_none());
+            }
+            (Errand::Voters, Reply::Answered(Response::RemoveVoter(response))) => {
+                scene.tally.sometimes(Mark::VoterRemoved, response.error.is_none());
             }
             _ => {}
         }

@@ -16,6 +16,8 @@ const SLACK: u64 = 1_000_000_000;
 #[derive(Clone, Debug, Default)]
 pub struct Contact {
     leads: Option<(LeaderEpoch, u64)>,
+    /// Who voted when it was last looked at, and since when.
+    voters: (Vec<NodeId>, u64),
     heard: BTreeMap<NodeId, u64>,
 }
 
@@ -47,13 +49,17 @@ impl Contact {
     /// Looks at the process after an input.
     pub fn check(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let before = self.leads;
+        let was_alone = self.voters.0 == [view.me];
+        if self.voters.0 != view.voters {
+            self.voters = (view.voters.to_vec(), view.at);
+        }
         self.leads = view.leads.map(|epoch| match before {
             Some((same, since)) if same == epoch => (epoch, since),
             _ => (epoch, view.at),
         });
         let Some((epoch, since)) = self.leads else {
             return match before {
-                Some((epoch, _)) if view.voters == [view.me] && !view.stops => {
+                Some((epoch, _)) if was_alone && view.voters == [view.me] && !view.stops => {
                     let why = format!("node {} is the only voter and leads epoch {epoch} no longer", view.me);
                     Err(violation(CODE, "resigned-alone", view.me, why))
                 }
@@ -61,7 +67,8 @@ impl Contact {
             };
         };
         let others = view.voters.iter().filter(|voter| **voter != view.me);
-        let floor = since.max(view.runs_since);
+        // A majority of others may be another one, of whom nobody has had a reason to wait for it yet.
+        let floor = since.max(view.runs_since).max(self.voters.1);
         let mut heard: Vec<u64> = others.map(|voter| self.heard.get(voter).copied().unwrap_or(0).max(floor)).collect();
         heard.sort_unstable_by(|a, b| b.cmp(a));
         // With itself so many make a majority.

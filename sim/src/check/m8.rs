@@ -8,6 +8,7 @@ use tidelog_core::{
     ids::NodeId,
     message::SnapshotId,
     offset::Offset,
+    record::Voter,
 };
 
 use super::{Violation, violation};
@@ -46,7 +47,7 @@ pub fn begun(canon: &Canon, node: NodeId, ledger: &Ledger, id: SnapshotId, mark:
 pub fn whole(node: NodeId, id: SnapshotId, bytes: &[u8], folded: Option<u64>) -> Result<(), Violation> {
     match read(id, bytes) {
         Err(reason) => Err(violation(CODE, "unsound-snapshot", subject(node, id), reason)),
-        Ok(image) if folded.is_some_and(|folded| folded != digest::image(&image)) => {
+        Ok((image, _)) if folded.is_some_and(|folded| folded != digest::image(&image)) => {
             let why = "it holds something else than the records before it have folded into".to_owned();
             Err(violation(CODE, "other-content", subject(node, id), why))
         }
@@ -54,7 +55,7 @@ pub fn whole(node: NodeId, id: SnapshotId, bytes: &[u8], folded: Option<u64>) ->
     }
 }
 
-fn read(id: SnapshotId, bytes: &[u8]) -> Result<Image, String> {
+fn read(id: SnapshotId, bytes: &[u8]) -> Result<(Image, Option<Vec<Voter>>), String> {
     let mut reader = SnapshotReader::new(id);
     reader.take(bytes.to_vec().into())?;
     reader.finish()
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn a_snapshot_holds_what_came_before() {
         let (image, id) = (Image::default(), id(2, 0));
-        let bytes = write_snapshot(&image, id, Timestamp(1)).concat();
+        let bytes = write_snapshot(&image, None, id, Timestamp(1)).concat();
         assert_eq!(anomaly(whole(NODE, id, &bytes, Some(digest::image(&image)))), None);
         assert_eq!(anomaly(whole(NODE, id, &bytes, None)), None);
         assert_eq!(anomaly(whole(NODE, id, &bytes, Some(1))), Some("other-content"));

@@ -10,6 +10,7 @@ pub mod l1;
 pub mod m10;
 pub mod m12;
 pub mod m8;
+pub mod m9;
 pub mod m_votes;
 pub mod r9;
 pub mod replicas;

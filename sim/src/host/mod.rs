@@ -280,6 +280,7 @@ impl Host {
                 self.incarnation.into(),
             )),
             endpoints: self.endpoints(),
+            is_broker: self.index as u64 >= config.controllers(),
             voters: voters(config),
             waits: config.waits(),
             node: identity.node,
@@ -625,7 +626,7 @@ fn endpoints(index: usize) -> Endpoints {
 }
 
 /// Who votes in the metadata quorum; nobody is named where a node is alone.
-fn voters(config: &Config) -> Vec<NodeId> {
+pub fn voters(config: &Config) -> Vec<NodeId> {
     if config.nodes == 1 {
         return Vec::new();
     }

@@ -168,7 +168,11 @@ impl Host {
                 && let Some(ledger) = ledgers.get(&(self.index, id))
                 && shared_log::marked(canon, me, ledger, mark)?
             {
-                let voters = quorum.voters();
+                // Those by whom it was reached: the next change may have come with the same input.
+                let voters = match quorum.voters_at(mark) {
+                    Some(voters) => voters.iter().map(|voter| voter.node).collect(),
+                    None => super::voters(env.config),
+                };
                 let books = voters.iter().map(|voter| ledgers.get(&(voter.0 as usize, id)));
                 shared_log::replicated(canon, id, books, voters.len() / 2 + 1)?;
             }
@@ -279,7 +283,9 @@ impl Host {
             let id = TopicPartition { topic: topic.id, partition: asked.partition };
             let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) else { continue };
             let is_new = answer.error.is_none() && answer.base_offset >= ledger.log_start;
-            if !is_new || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
+            // A node that stops closes a partition with its last answer, and no mark of it is seen any more.
+            let is_closed = !process.node.partitions().any(|partition| partition.id == id);
+            if !is_new || is_closed || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
                 continue;
             }
             let least = ledger.config.min_insync_replicas;

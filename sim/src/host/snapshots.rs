@@ -1,4 +1,4 @@
-//! What the checker of snapshots is shown (M8).
+//! What the checkers of snapshots and of voters are shown (M8, M9).
 
 use tidelog_core::{
     effect::Effect,
@@ -10,7 +10,7 @@ use tidelog_core::{
 
 use super::{Env, Host, metadata_partition};
 use crate::{
-    check::{Violation, m8},
+    check::{Violation, m8, m9},
     digest,
     disk::SimDisk,
     tally::Mark,
@@ -25,6 +25,16 @@ impl Host {
         let canon = &mut env.oracle.canon;
         let shelf = canon.shelves.entry(env.directories[self.index]).or_default();
         match order {
+            Job::Append { batches, .. } => {
+                let configured = super::voters(env.config);
+                let Some(ledger) = env.oracle.ledgers.get(&(self.index, metadata_partition())) else { return Ok(()) };
+                for batch in batches {
+                    if let Some(voters) = batch.as_voters() {
+                        m9::changed(&mut env.oracle.canon, (me, mark), ledger, batch.header(), &voters, &configured)?;
+                    }
+                }
+                Ok(())
+            }
             Job::WriteSnapshot { id, position, piece, is_last } => {
                 let bytes = shelf.writing.entry(*id).or_default();
                 bytes.truncate(*position as usize);

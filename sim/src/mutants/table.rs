@@ -32,7 +32,6 @@ pub(super) const SURVIVORS: &[(&str, &str)] = &[
 
 /// What the catalogue has and no line of code here could do.
 pub(super) const ABSENT: &[(&str, &str)] = &[
-    ("X35, X36", "voters do not come and go"),
     ("X51 to X60, X63 to X66, X69, X70, X86", "there are no transactions"),
     ("X71 to X80", "there are no consumer groups"),
 ];
@@ -63,6 +62,9 @@ const CLUSTER: Pins = &[
     ("retention_bytes", 0),
     ("peer_timeout_ms", 2_000),
     ("drift_ppm", 0),
+    ("voters", 0),
+    ("voter_changes", 0),
+    ("split_roles", 0),
 ];
 
 /// Everything that times out does so soon.
@@ -144,6 +146,12 @@ planted! {
     X32 "the metadata log is cut below its high watermark" ["M7"] (CLUSTER HASTY UNREST) {}
     X33 "a leader that hears of nobody does not resign" ["M10" "H2"] (CLUSTER HASTY UNREST) {}
     X34 "a single voter resigns for want of a majority" ["L1" "L2" "M10"] (CLUSTER HASTY) { voters = 1 }
+    X35 "a leader that is no voter any more counts itself" ["M6" "M9"] (CLUSTER HASTY UNREST) {
+        nodes = 5, voters = 3, voter_changes = 1, admins = 1, operations = 900
+    }
+    X36 "the voters change while the change before is not committed" ["M9" "M1"] (CLUSTER HASTY UNREST LATE) {
+        nodes = 5, voters = 3, voter_changes = 1, admins = 1, operations = 900
+    }
     X37 "a snapshot is named for its last offset instead of the next" ["M8"] (CLUSTER HASTY SNAPSHOTS) {}
     X38 "retention deletes metadata that no snapshot stands for" ["M8" "L2"] (CLUSTER HASTY SNAPSHOTS) {}
     X39 "a snapshot is taken when half a batch is applied" ["M8" "M11"] (CLUSTER HASTY SNAPSHOTS) {}

@@ -13,7 +13,13 @@ use tidelog_core::{
 };
 
 use super::{Event, World};
-use crate::{canon::PartitionState, ledger::Ending, net::Party};
+use crate::{
+    canon::PartitionState,
+    check::m9,
+    host::{metadata_partition, voters},
+    ledger::Ending,
+    net::Party,
+};
 
 /// How a node outside the core is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +73,10 @@ impl World {
 
     fn can_do_without(&self, frozen: &[Option<Frozen>]) -> bool {
         let inside = |node: &NodeId| frozen.get(node.0 as usize).is_some_and(Option::is_none);
-        let voters = self.hosts.iter().find_map(|host| host.quorum()).map(|quorum| quorum.voters().to_vec());
-        let Some(voters) = voters else { return false };
-        if voters.iter().filter(|voter| inside(voter)).count() * 2 <= voters.len() {
+        if self.hosts.iter().all(|host| host.quorum().is_none()) || !self.outvoted(inside).is_empty() {
             return false;
         }
-        let least = self.config.min_isr.min(self.config.replication).min(self.config.nodes) as usize;
+        let least = self.config.min_isr.min(self.config.replication).min(self.config.brokers()) as usize;
         let newest = |(id, states): (&TopicPartition, &BTreeMap<_, PartitionState>)| {
             states.values().next_back().map(|state| (*id, state.clone()))
         };
@@ -83,6 +87,13 @@ impl World {
             eligible.iter().any(|node| counts(&node))
                 && state.replicas.iter().filter(counts).count() >= least.min(state.replicas.len())
         })
+    }
+
+    /// The sets of voters of which no majority is inside.
+    fn outvoted(&self, inside: impl Fn(&NodeId) -> bool) -> Vec<Vec<NodeId>> {
+        let sets = m9::standing(&self.oracle.canon, metadata_partition(), &voters(&self.config));
+        let lacks = |set: &Vec<NodeId>| set.iter().filter(|voter| inside(voter)).count() * 2 <= set.len();
+        sets.into_iter().filter(lacks).collect()
     }
 
     fn has_rotted(&self, node: NodeId, id: TopicPartition) -> bool {
@@ -98,7 +109,8 @@ impl World {
             let eligible = if state.isr.is_empty() { &state.elr } else { &state.isr };
             if eligible.iter().any(inside) { None } else { eligible.first().copied() }
         });
-        let needed: Vec<usize> = needed.map(|node| node.0 as usize).collect();
+        let voters = self.outvoted(inside).into_iter().flatten();
+        let needed: Vec<usize> = needed.chain(voters).map(|node| node.0 as usize).collect();
         for node in needed {
             let now = self.queue.now();
             let Some(how) = self.frozen[node].take() else { continue };

@@ -51,13 +51,23 @@ impl Node {
         self.append_metadata(write_records(&records, self.now.wall), records, reply);
     }
 
+    /// Appends a decision that is a record of the quorum's own. There is none on its way.
+    pub(in crate::node) fn append_control(&mut self, batch: Batch, reply: Reply) {
+        self.append_metadata(batch, Vec::new(), reply);
+        if mutant!(X36)
+            && let Some(committing) = self.metadata.committing.take()
+        {
+            self.give_reply(committing.reply, ErrorCode::None);
+        }
+    }
+
     fn append_metadata(&mut self, mut batch: Batch, records: Vec<MetadataRecord>, reply: Reply) {
         assert!(self.metadata.committing.is_none(), "decisions are taken one at a time");
-        let wall = self.now.wall;
+        let (now, wall) = (self.now.mono, self.now.wall);
         let quorum = self.metadata.quorum();
         batch.stamp(quorum.log_end(), quorum.epoch());
         let (base, end, generation) = (quorum.log_end(), batch.header().next_offset(), quorum.generation());
-        quorum.appended(end);
+        quorum.appended(now, &batch);
         self.metadata.uncommitted.push_back(Uncommitted { end, bytes: batch.size(), records });
         self.metadata.tail.push(batch.clone());
         self.metadata.committing = Some(Committing { end, committed: false, reply });
@@ -94,7 +104,8 @@ impl Node {
     /// Nothing of a decision whose append failed has happened; the next one may fare better. Among several voters, one of
     /// them has to take it.
     pub(super) fn on_metadata_append_failed(&mut self, base: Offset, generation: u64, error: &LogError) {
-        let is_alone = self.is_alone();
+        let leads_alone = |node: &mut Self| node.is_alone() && node.metadata.quorum().is_leader();
+        let is_alone = leads_alone(self);
         let for_good = matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
         if if is_alone { self.phase == Phase::Starting } else { for_good } {
             return self.halt(&error.to_string());
@@ -103,7 +114,7 @@ impl Node {
         self.metadata.quorum().append_failed(now, base, generation);
         let end = self.metadata.quorum().log_end();
         self.metadata.forget_past(end);
-        if is_alone {
+        if is_alone && leads_alone(self) {
             let committing = self.metadata.committing.take().expect("it was on its way");
             match committing.reply {
                 Reply::LeaderElected => return self.halt(&error.to_string()),

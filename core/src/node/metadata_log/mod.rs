@@ -255,7 +255,7 @@ impl Node {
 
     /// Is this node the only voter?
     fn is_alone(&self) -> bool {
-        self.metadata.view().is_some_and(|quorum| quorum.voters() == [self.config.node])
+        self.metadata.view().is_some_and(Quorum::is_alone)
     }
 
     /// The quorum over a log that is open and begins behind, or at the end of, one of these snapshots.
@@ -276,8 +276,8 @@ impl Node {
             voters => voters.to_vec(),
         };
         let prng = Prng::new(self.quorum_seed);
-        self.metadata.quorum = Some(Quorum::new(me, voters, waits, self.recovered.vote, state, snapshots, prng));
         let begin = snapshots.newest.map_or(Offset::ZERO, |snapshot| snapshot.end);
+        self.metadata.quorum = Some(Quorum::new(me, voters, waits, self.recovered.vote, state, snapshots, prng));
         self.read_metadata(begin);
     }
 
@@ -300,6 +300,8 @@ impl Node {
             let read = batch.map_err(|e| e.to_string()).and_then(|batch| {
                 let (end, bytes) = (batch.header().next_offset(), batch.size());
                 next = Some(end);
+                self.meet_voters(&batch);
+                self.metadata.quorum().found(&batch);
                 Ok(Uncommitted { end, bytes, records: read_batch(&batch)? })
             });
             match read {
@@ -329,6 +331,11 @@ impl Node {
         self.metadata.forget_past(end);
         self.apply_committed();
         self.wake_pulls();
+        if self.phase != Phase::Halted && self.metadata.quorum().must_leave() {
+            let now = self.now.mono;
+            self.metadata.quorum().leave_office(now);
+            return self.settle_quorum();
+        }
         if self.phase != Phase::Halted {
             let deadline = self.metadata.quorum().next_deadline();
             self.timers.set_alarm(TimerKind::Quorum, deadline);
@@ -365,6 +372,7 @@ impl Node {
         let base = batches.first().map_or(Offset::ZERO, |batch| batch.header().base_offset);
         let mut end = base;
         for batch in &batches {
+            self.meet_voters(batch);
             end = batch.header().next_offset();
             match read_batch(batch) {
                 // A leader applies what a majority has, though its own disk may refuse it later.

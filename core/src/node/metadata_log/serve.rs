@@ -14,7 +14,7 @@ use crate::{
         ReplicaFetchRequest, ReplicaFetchResponse, ReplicaFetched, VoteRequest,
     },
     offset::Offset,
-    quorum::{FetchVerdict, VoteAnswer},
+    quorum::{FetchVerdict, Quorum, VoteAnswer},
     record::Batch,
     time::Instant,
 };
@@ -120,7 +120,7 @@ impl Node {
         let before = self.metadata.pulls.0.iter().find(|(_, pull)| pull.replica == request.replica).map(|(id, _)| *id);
         before.into_iter().for_each(|id| self.finish_pull(id));
         let now = self.now.mono;
-        let verdict = self.metadata.quorum().on_fetch(now, request.replica, asked);
+        let verdict = self.metadata.quorum().on_fetch(now, (request.replica, request.directory), asked);
         self.settle_quorum();
         let mut fetched = Self::nothing(ErrorCode::None);
         match verdict {
@@ -146,19 +146,20 @@ impl Node {
     fn has_news(&self, pull: &Pull) -> bool {
         let Some(quorum) = self.quorum().filter(|quorum| quorum.is_leader()) else { return true };
         quorum.epoch() != pull.asked.current_leader_epoch
-            || quorum.log_end() > pull.asked.offset
+            || served_end(quorum) > pull.asked.offset
             || quorum.established().is_some_and(|committed| committed > pull.asked.high_watermark)
     }
 
     /// The batches from where a follower's log ends.
     fn read_for(&mut self, pull: &Pull) -> Records {
         let (from, max_bytes) = (pull.asked.offset, pull.max_bytes);
-        let end = self.metadata.quorum().log_end();
-        let bound = self.metadata.tail.start(end);
+        let quorum = self.metadata.quorum();
+        let (end, served) = (quorum.log_end(), served_end(quorum));
+        let bound = if served < end { served } else { self.metadata.tail.start(end) };
         if from < bound {
             return Records::Log(LogRead { log: LogId::METADATA, from, bound, max_bytes, at_least_one: true });
         }
-        let batches = self.metadata.tail.read(from, max_bytes);
+        let batches = if served < end { Vec::new() } else { self.metadata.tail.read(from, max_bytes) };
         if batches.is_empty() { Records::Empty } else { Records::Batches(batches) }
     }
 
@@ -224,4 +225,10 @@ impl Node {
         let (error, session, partitions) = (ErrorCode::None, 0, alloc::vec![fetched]);
         self.respond_peer(id, PeerResponse::Fetch(ReplicaFetchResponse { error, session, partitions }));
     }
+}
+
+/// Up to where others may have the log. A leader that votes alone goes on when its disk refuses a record, with another one in its
+/// place: it shows nothing that is not durable.
+fn served_end(quorum: &Quorum) -> Offset {
+    if quorum.is_alone() { quorum.durable_end() } else { quorum.log_end() }
 }

@@ -28,6 +28,7 @@ use crate::{
     node::{startup::Phase, timers::TimerKind},
     offset::Offset,
     quorum::Snapshots,
+    record::Voter,
     time::Instant,
 };
 
@@ -87,7 +88,7 @@ impl Node {
         match older.pop() {
             Some(id) => self.load_snapshot(id, Purpose::Start { state, older }),
             None if state.log_start > Offset::ZERO => self.halt("its beginning is missing"),
-            None => self.make_quorum(&state, Snapshots { newest: None, start_epoch: LeaderEpoch::NONE }),
+            None => self.make_quorum(&state, Snapshots { newest: None, start_epoch: LeaderEpoch::NONE, voters: None }),
         }
     }
 
@@ -110,7 +111,7 @@ impl Node {
         }
         loading.position += piece.len() as u64;
         let read = if piece.is_empty() { None } else { Some(loading.reader.take(piece)) };
-        let image = match read {
+        let read = match read {
             Some(Ok(())) => {
                 self.metadata.loading = Some(loading);
                 return self.load_piece();
@@ -118,12 +119,13 @@ impl Node {
             Some(Err(reason)) => Err(reason),
             None => loading.reader.finish(),
         };
-        match (loading.purpose, image) {
-            (Purpose::Start { state, .. }, Ok(image)) => {
+        match (loading.purpose, read) {
+            (Purpose::Start { state, .. }, Ok((image, voters))) => {
                 let records = if mutant!(X40) { Vec::new() } else { image.since(&self.image) };
                 records.iter().for_each(|record| self.apply(record));
                 self.metadata.applied = loading.id.end;
-                self.begin_at(state, loading.id);
+                self.meet(voters.as_deref().unwrap_or_default());
+                self.begin_at(state, loading.id, voters);
             }
             (Purpose::Start { state, older }, Err(_)) => {
                 // It may be served to nobody.
@@ -131,13 +133,14 @@ impl Node {
                 self.run_metadata(Job::RemoveSnapshot(loading.id), MetadataJob::Order);
                 self.load_next(state, older);
             }
-            (Purpose::Install { turn }, Ok(image)) => {
+            (Purpose::Install { turn }, Ok((image, voters))) => {
                 if !self.metadata.quorum().awaits(loading.id, turn) {
                     return;
                 }
                 let now = self.now.mono;
+                self.meet(voters.as_deref().unwrap_or_default());
                 self.run_metadata(Job::StartOver { at: loading.id.end }, MetadataJob::StartOver);
-                self.metadata.quorum().install(now, loading.id);
+                self.metadata.quorum().install(now, loading.id, voters);
                 self.metadata.forget_past(Offset::ZERO);
                 image.since(&self.image).iter().for_each(|record| self.apply(record));
                 self.metadata.applied = loading.id.end;
@@ -156,7 +159,7 @@ impl Node {
     }
 
     /// The image is that of this snapshot: the log goes on from there.
-    fn begin_at(&mut self, mut state: LogState, id: SnapshotId) {
+    fn begin_at(&mut self, mut state: LogState, id: SnapshotId, voters: Option<Vec<Voter>>) {
         let epochs = crate::log::EpochCache::from_starts(&state.epochs);
         let has_it = state.log_start == id.end
             || (state.log_end >= id.end && epochs.epoch_at(Offset(id.end.0 - 1)) == Some(id.epoch));
@@ -177,7 +180,7 @@ impl Node {
                 (state.log_start, state.epochs) = (first.end, epochs.entries().to_vec());
             }
         }
-        self.make_quorum(&state, Snapshots { newest: Some(id), start_epoch });
+        self.make_quorum(&state, Snapshots { newest: Some(id), start_epoch, voters });
     }
 
     /// Begins a snapshot, if it is time for one.
@@ -190,7 +193,10 @@ impl Node {
         let taking = &self.metadata.taking;
         let due = taking.since.map(|since| since.after(config.snapshot_interval));
         let is_due = taking.bytes >= config.snapshot_bytes || due.is_some_and(|due| due <= self.now.mono);
-        if !matches!(self.phase, Phase::Starting | Phase::Serving) || self.metadata.loading.is_some() {
+        // The own disk may have refused what the others have committed: then it is to come once more.
+        let has_all = self.quorum().is_some_and(|quorum| quorum.log_end() >= self.metadata.applied);
+        let runs = matches!(self.phase, Phase::Starting | Phase::Serving);
+        if !runs || !has_all || self.metadata.loading.is_some() {
             return;
         }
         if taking.writing.is_none() && is_due {
@@ -213,7 +219,7 @@ impl Node {
         }
         let epoch = quorum.epochs().epoch_at(Offset(end.0 - 1)).expect("what was applied is in the log");
         let id = SnapshotId { end, epoch };
-        let pieces = write_snapshot(&self.image, id, wall);
+        let pieces = write_snapshot(&self.image, quorum.voters_at(end), id, wall);
         self.metadata.taking.writing = Some((id, 0, pieces.into()));
         self.write_next_piece();
     }

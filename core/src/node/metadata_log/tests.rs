@@ -21,7 +21,9 @@ use crate::{
     time::{Duration, Instant},
 };
 
+mod roles;
 mod snapshots;
+mod voters;
 
 /// What must be true at any time, and what is remembered for it.
 #[derive(Default)]

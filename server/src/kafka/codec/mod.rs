@@ -11,6 +11,7 @@ mod data;
 mod fetch;
 mod metadata;
 mod produce;
+mod voters;
 
 use std::sync::Mutex;
 
@@ -131,6 +132,8 @@ pub(super) fn decode(api: &Api, v: i16, r: &mut Reader<'_>) -> Result<Task, Wire
         ApiKey::ListPartitionReassignments => cluster::decode_list_reassignments(v, r),
         ApiKey::DescribeQuorum => cluster::decode_describe_quorum(v, r),
         ApiKey::UnregisterBroker => cluster::decode_unregister_broker(v, r),
+        ApiKey::AddRaftVoter => voters::decode_add(v, r),
+        ApiKey::RemoveRaftVoter => voters::decode_remove(v, r),
         ApiKey::IncrementalAlterConfigs => configs::decode_incremental(v, r),
     }
 }
@@ -178,6 +181,7 @@ pub(super) fn encode(v: i16, shape: Shape, response: Response, place: &Place<'_>
         (Response::ListPartitionReassignments(response), _) => cluster::encode_list_reassignments(v, &response, w),
         (Response::DescribeQuorum(response), _) => cluster::encode_describe_quorum(v, &response, w),
         (Response::UnregisterBroker(response), _) => cluster::encode_unregister_broker(v, &response, w),
+        (Response::AddVoter(response) | Response::RemoveVoter(response), _) => voters::encode(v, &response, w),
         (response, shape) => unreachable!("a node answered {response:?} to a request of shape {shape:?}"),
     }
 }

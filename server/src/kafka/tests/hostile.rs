@@ -156,6 +156,10 @@ fn corpus() -> Vec<Bytes> {
                 ApiKey::DescribeQuorum => {
                     framed(api.key, v, &made(|r: &mut kp::DescribeQuorumRequest| r.topics.push(Default::default())))
                 }
+                ApiKey::AddRaftVoter => {
+                    framed(api.key, v, &made(|r: &mut kp::AddRaftVoterRequest| r.listeners.push(Default::default())))
+                }
+                ApiKey::RemoveRaftVoter => framed(api.key, v, &kp::RemoveRaftVoterRequest::default()),
                 ApiKey::UnregisterBroker => framed(api.key, v, &kp::UnregisterBrokerRequest::default()),
                 ApiKey::DescribeCluster => framed(api.key, v, &kp::DescribeClusterRequest::default()),
                 ApiKey::DescribeTopicPartitions => framed(

@@ -3,7 +3,7 @@
 use kafka_protocol::protocol::Request as _;
 use tidelog_core::{
     epoch::LeaderEpoch,
-    ids::{ProducerEpoch, ProducerId},
+    ids::{DirectoryId, ProducerEpoch, ProducerId},
     message::*,
     offset::Offset,
     record::Batch,
@@ -754,6 +754,26 @@ fn operators_requests_decode_in_every_version() {
         });
         assert_eq!(asked(&framed(ApiKey::DescribeQuorum, v, &request)).0, Request::DescribeQuorum);
     }
+    let request = made(|r: &mut kp::AddRaftVoterRequest| {
+        r.cluster_id = Some(StrBytes::from_static_str("c"));
+        r.voter_id = 4;
+        r.voter_directory_id = Uuid::from_bytes([7; 16]);
+        r.listeners.push(made(|l: &mut kp::add_raft_voter_request::Listener| {
+            l.host = StrBytes::from_static_str("h");
+            l.port = 40_000;
+        }));
+    });
+    let (cluster_id, node, directory) = (Some("c".to_owned()), NodeId(4), DirectoryId([7; 16]));
+    let endpoint = Some("h:40000".to_owned());
+    let expected = AddVoterRequest { cluster_id: cluster_id.clone(), node, directory, endpoint };
+    assert_eq!(asked(&framed(ApiKey::AddRaftVoter, 0, &request)).0, Request::AddVoter(expected));
+    let request = made(|r: &mut kp::RemoveRaftVoterRequest| {
+        r.cluster_id = Some(StrBytes::from_static_str("c"));
+        r.voter_id = 4;
+        r.voter_directory_id = Uuid::from_bytes([7; 16]);
+    });
+    let expected = RemoveVoterRequest { cluster_id, node, directory };
+    assert_eq!(asked(&framed(ApiKey::RemoveRaftVoter, 0, &request)).0, Request::RemoveVoter(expected));
     let request = made(|r: &mut kp::UnregisterBrokerRequest| r.broker_id = kp::BrokerId(4));
     let (found, _) = asked(&framed(ApiKey::UnregisterBroker, 0, &request));
     assert_eq!(found, Request::UnregisterBroker(UnregisterBrokerRequest { node: NodeId(4) }));

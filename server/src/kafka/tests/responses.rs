@@ -584,4 +584,11 @@ fn operators_answers_encode_in_every_version() {
         Response::UnregisterBroker(UnregisterBrokerResponse { error: ErrorCode::BrokerIdNotRegistered, message: None });
     let found: kp::UnregisterBrokerResponse = answered(ApiKey::UnregisterBroker, 0, Shape::Plain, response);
     assert_eq!(found.error_code, 102);
+    let refused = || VotersChanged { error: ErrorCode::DuplicateVoter, message: Some("it is one".to_owned()) };
+    let added = answered(ApiKey::AddRaftVoter, 0, Shape::Plain, Response::AddVoter(refused()));
+    let added: kp::AddRaftVoterResponse = added;
+    assert_eq!((added.error_code, added.error_message.as_deref()), (126, Some("it is one")));
+    let removed: kp::RemoveRaftVoterResponse =
+        answered(ApiKey::RemoveRaftVoter, 0, Shape::Plain, Response::RemoveVoter(refused()));
+    assert_eq!(removed.error_code, 126);
 }

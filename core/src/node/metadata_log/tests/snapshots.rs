@@ -6,14 +6,18 @@ use crate::node::MetadataLogConfig;
 /// Nodes that take a snapshot every few records, and fetch them in small pieces.
 pub(super) fn cluster(nodes: i32, seed: u64) -> Rig {
     let voters: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+    let config = |&node: &NodeId| NodeConfig { node, voters: voters.clone(), ..config() };
+    Rig::new(voters.iter().map(config).collect(), seed)
+}
+
+pub(super) fn config() -> NodeConfig {
     let metadata_log = MetadataLogConfig {
         segment_bytes: 600,
         snapshot_bytes: 900,
         snapshot_piece_bytes: 100,
         ..MetadataLogConfig::default()
     };
-    let config = |&node: &NodeId| NodeConfig { node, voters: voters.clone(), metadata_log, ..NodeConfig::default() };
-    Rig::new(voters.iter().map(config).collect(), seed)
+    NodeConfig { metadata_log, ..NodeConfig::default() }
 }
 
 fn fill(rig: &mut Rig, from: u32, to: u32) {
