@@ -655,11 +655,13 @@ impl<D: Disk> LogDir<D> {
         if mutant!(X48) && unreadable_snapshot(&at, names.as_deref().unwrap_or_default())? {
             owner = Some(TopicId([0xff; 16]));
         }
-        // Whose folder it is was never made durable, and so was none of the data in it; it may be an earlier topic's.
+        // Whose folder it is was never made durable, and so was none of the data in it; it may be an earlier topic's. That of
+        // the metadata log is never another's, and votes are durable in it before it is.
         let vouched = |points: &OffsetCheckpoint| points.0.get(&at.dir).copied().unwrap_or(Offset::ZERO);
         let is_vouched = vouched(&self.recovery_points) > vouched(&self.log_starts);
         let nobodys = owner.is_none()
             && !is_vouched
+            && at.dir != names::METADATA_DIR
             && match &names {
                 Some(names) => holds_bytes(&self.disk, &at.dir, names)?,
                 None => false,

@@ -318,6 +318,30 @@ fn a_folder_of_another_topic_is_set_aside() {
 }
 
 #[test]
+fn a_vote_is_durable_before_it_is_known_whose_the_metadata_log_is() {
+    let vote = Vote { epoch: LeaderEpoch(3), voted_for: Some(NodeId(1)) };
+    let open = |dir: &mut LogDir<TestDisk>| {
+        let name = crate::log::names::METADATA_DIR.to_owned();
+        run(dir, Job::Open { dir: name, topic_id: TopicId::METADATA, config: small_segments(), wall: WALL })
+    };
+    for seed in 0..40 {
+        let disk = TestDisk::new();
+        format(&disk);
+        let (mut dir, _) = open_dir(&disk).expect("it was just formatted");
+        open(&mut dir).expect("it is empty");
+        run(&mut dir, Job::SaveVote(vote)).expect("works");
+        append(&mut dir, vec![simple(0, b"first")]).expect("works");
+        drop(dir);
+        disk.lose_power(&mut Prng::new(seed));
+        for start in 0..2 {
+            let (mut dir, state) = open_dir(&disk).expect("works");
+            assert_eq!(state.vote, Some(vote), "seed {seed}, start {start}");
+            open(&mut dir).expect("what was not synced may be gone");
+        }
+    }
+}
+
+#[test]
 fn retention_goes_by_start_size_and_age() {
     let mut config = small_segments();
     config.retention = None;
