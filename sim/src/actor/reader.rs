@@ -31,6 +31,8 @@ pub struct Reader {
     has_atlas: bool,
     /// Somebody did not answer, or does not lead.
     is_stale: bool,
+    /// The last answer was a refusal: asked at once, the node would say the same again.
+    refused: bool,
     next: u64,
     /// Partitions that said themselves that they are corrupt need not be written or read.
     excused: Vec<TopicPartition>,
@@ -85,6 +87,7 @@ impl Reader {
             lanes: BTreeMap::new(),
             has_atlas: false,
             is_stale: false,
+            refused: false,
             next: u64::MAX,
             excused: Vec::new(),
         }
@@ -213,6 +216,7 @@ impl Reader {
             }
             ErrorCode::OffsetOutOfRange => *lane = Lane::default(),
             error => {
+                self.refused = true;
                 lane.trouble = Some(error);
                 told(scene, to, error);
             }
@@ -235,6 +239,7 @@ impl Reader {
                 if let Reply::Answered(Response::Produce(response)) = reply
                     && let Some(answer) = response.partitions.first()
                 {
+                    self.refused = !answer.error.is_none();
                     lane.trouble = Some(answer.error);
                     told(scene, to, answer.error);
                     let gone = matches!(answer.error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
@@ -292,6 +297,7 @@ impl Reader {
                             (lane.start, lane.done) = (Some(Offset::ZERO), true);
                         }
                         error => {
+                            self.refused = true;
                             lane.trouble = Some(error);
                             told(scene, to, error);
                         }
@@ -343,8 +349,10 @@ impl Actor for Reader {
         if let Some(errand) = self.desk.close(call) {
             let answered = matches!(reply, Reply::Answered(_));
             self.is_stale |= !answered || self.lanes.values().any(Lane::has_moved);
+            self.refused = false;
             self.over(scene, errand, reply);
-            self.next = scene.now + if answered { 0 } else { 100 * MS };
+            let rest = if answered { 20 * u64::from(self.refused) } else { 100 };
+            self.next = scene.now + rest * MS;
         }
     }
 
