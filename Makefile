@@ -24,6 +24,7 @@ prepare:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet -p tidelog-sim --features mutants --all-targets -- -D warnings
 
 # The Rust tests: every crate, and the tidy test over the whole tree.
 unit:
