@@ -110,6 +110,9 @@ pub struct Canon {
     /// Logs of which something rotted, so that what they lose is reported, not judged; and those whose topic is deleted,
     /// which some nodes have removed before the others have heard of it.
     pub spared: BTreeSet<TopicPartition>,
+    /// Partitions that once had a leader of which nobody knew that it has everything: what was committed before may be
+    /// gone, so what each node takes for committed is not compared any more.
+    pub unclean: BTreeSet<TopicPartition>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
     /// The voters of the metadata quorum, by the place of the record that names them and its epoch.
@@ -132,11 +135,24 @@ impl Canon {
         }
     }
 
+    /// A node has removed its log.
+    pub fn removed(&mut self, node: usize, id: TopicPartition) {
+        let all = (id, Offset::NONE, LeaderEpoch::NONE)..=(id, Offset(i64::MAX), LeaderEpoch(i32::MAX));
+        self.holders.range_mut(all).for_each(|(_, holders)| {
+            holders.remove(&node);
+        });
+    }
+
     /// A node's process is gone: its marks begin anew.
     pub fn process_gone(&mut self, node: usize) {
         self.marks.retain(|(of, _), _| *of != node);
         self.looked.retain(|(of, _), _| *of != node);
         self.applied.remove(&node);
+    }
+
+    /// Does anybody answer for what was committed in this log?
+    pub fn is_answered_for(&self, id: TopicPartition) -> bool {
+        !self.spared.contains(&id) && !self.unclean.contains(&id)
     }
 
     /// Everything below is committed.

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 all well; 1 wrong usage; 10 a safety checker; 11 no progress; 12 an assertion or panic; 13 two runs of
 //! one seed differ; 14 the time was over before the seeds were; 15 a planted bug survived; 16 a mark was never
-//! reached; 17 a bound was exceeded.
+//! reached, or a kind of fault never struck; 17 a bound was exceeded.
 
 mod args;
 mod help;

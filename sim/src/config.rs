@@ -268,6 +268,11 @@ knobs! {
     /// Are rare but legal things done on purpose? The profiles of a sweep say so for half of their seeds.
     buggify = 0, |_r| 0;
 
+    /// Clients that move partitions and their leads. The profiles of a sweep say how many.
+    movers = 0, |_r| 0;
+    /// May who lacks records lead (`unclean.leader.election.enable`)? The profiles say so for some of their seeds.
+    unclean = 0, |_r| 0;
+
     /// `metadata.log.max.record.bytes.between.snapshots`
     snapshot_bytes = 20_971_520, |r| r.log_between(200, 200_000);
     /// `metadata.log.max.snapshot.interval.ms`

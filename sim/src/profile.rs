@@ -5,6 +5,9 @@
 //! | smoke | 1 or 3 | as drawn | at most 20 s | none | 60 s | while one works |
 //! | pr | 1, 3 or 5 | as drawn | as drawn | every 8th | 90 s | every change |
 //! | nightly | 1, 3 or 5 | one seed in eight four times as dense | as drawn | every 8th | 2 h | every night |
+//!
+//! In pr and nightly half of the seeds do rare things on purpose, and some have partitions moved, unclean leaders allowed,
+//! fewer voters than nodes, and clients that only ask.
 
 use std::time::Duration;
 
@@ -80,15 +83,36 @@ impl Profile {
                 config.nodes = config.nodes.min(3);
                 config.chaos_ms = config.chaos_ms.min(20_000);
             }
-            Self::Pr => config.buggify = u64::from(random.chance(500_000)),
+            Self::Pr => {
+                config.buggify = u64::from(random.chance(500_000));
+                whims(seed, &mut config);
+            }
             Self::Nightly => {
                 config.buggify = u64::from(random.chance(500_000));
+                whims(seed, &mut config);
                 if random.below(8) == 0 {
                     config.strike_ms = (config.strike_ms / 4).max(200);
                 }
             }
         }
         config
+    }
+}
+
+/// What an operator may do with a cluster, in some of the seeds: move partitions, let anybody lead, have fewer voters than
+/// nodes (whose disks can be taken away) and clients that only ask.
+fn whims(seed: u64, config: &mut Config) {
+    let mut random = Stream::new(seed, Purpose::Config, 1_002);
+    let mut is_on = |ppm| random.chance(ppm);
+    let (moves, allows, few, asks) = (is_on(300_000), is_on(100_000), is_on(300_000), is_on(80_000));
+    if config.nodes == 1 {
+        return;
+    }
+    config.movers = u64::from(moves);
+    config.unclean = u64::from(allows);
+    config.askers = u64::from(asks);
+    if few {
+        config.voters = if config.nodes == 5 { 3 } else { 1 };
     }
 }
 
@@ -104,6 +128,10 @@ mod tests {
         }
         assert_eq!(Profile::named("daily"), None);
         assert!((0..200).all(|seed| Profile::Smoke.draw(seed).nodes <= 3));
+        let nightly: Vec<Config> = (0..200).map(|seed| Profile::Nightly.draw(seed)).collect();
+        assert!(nightly.iter().any(|config| config.movers == 1) && nightly.iter().any(|config| config.unclean == 1));
+        assert!(nightly.iter().any(|config| config.voters > 0 && config.wipe == 1), "a disk can be taken away");
+        assert!(nightly.iter().all(|config| config.nodes > 1 || config.movers == 0));
         assert!((0..200).any(|seed| Profile::Nightly.draw(seed).strike_ms < Profile::Pr.draw(seed).strike_ms));
     }
 }

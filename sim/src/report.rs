@@ -37,9 +37,11 @@ pub fn config_digest(config: &Config) -> String {
     format!("{:016x}", config.entries().iter().fold(0, |digest, (_, value)| mix(digest ^ value).rotate_left(1)))
 }
 
-/// Marks that were never reached.
+/// Marks that were never reached, and kinds of faults that never struck.
 pub fn missed(counts: &Counts) -> Vec<&'static str> {
-    Mark::ALL.iter().zip(&counts.marks).filter(|(_, count)| **count == 0).map(|(mark, _)| mark.name()).collect()
+    let marks = Mark::ALL.iter().map(|mark| mark.name()).zip(&counts.marks);
+    let faults = Fault::ALL.iter().map(|fault| fault.name()).zip(&counts.faults);
+    marks.chain(faults).filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
 }
 
 /// One run. `replay` is the line that runs it again.

@@ -270,6 +270,10 @@ counted! {
         VoterAdded = "voter-added",
         /// A node votes in the metadata quorum no more.
         VoterRemoved = "voter-removed",
+        /// A partition that was on its way to other nodes was called back.
+        ReassignmentCancelled = "reassignment-cancelled",
+        /// A leader was elected because somebody asked for it.
+        LeaderElectedOnDemand = "leader-elected-on-demand",
     }
 }
 

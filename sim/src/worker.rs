@@ -82,6 +82,8 @@ pub struct Worker {
     unsynced: Vec<LogId>,
     is_syncing: bool,
     is_changed: bool,
+    /// Was the last piece of work about opening a log?
+    pub opens: bool,
     /// What the driver does on purpose.
     pub buggify: Buggify,
 }
@@ -111,6 +113,7 @@ impl Worker {
             unsynced: Vec::new(),
             is_syncing: false,
             is_changed: false,
+            opens: false,
         }
     }
 
@@ -135,6 +138,7 @@ impl Worker {
     /// Does one piece of work; `None` when there is none.
     pub fn work(&mut self, tally: &Tally) -> Option<Vec<Ended>> {
         let mut ended = Vec::new();
+        self.opens = false;
         match self.orders.pop_front() {
             Some(Order::Run { log, job, order }) => {
                 let jobs = self.logs.entry(log).or_default();
@@ -171,6 +175,7 @@ impl Worker {
                 let step = self.dir.as_mut()?.resume(log);
                 let long = self.logs.get_mut(&log).and_then(|jobs| jobs.long.take());
                 let Long { job, is_open } = long.expect("a log in the queue of long work has some");
+                self.opens = is_open;
                 self.stepped(log, job, is_open, step, &mut ended);
                 self.unblock(log, &mut ended);
             }
@@ -248,6 +253,7 @@ impl Worker {
 
     fn begin(&mut self, log: LogId, job: JobId, order: Job, ended: &mut Vec<Ended>) {
         let is_open = matches!(order, Job::Open { .. });
+        self.opens |= is_open;
         if matches!(order, Job::Append { .. })
             && self.buggify.fires(Site::EarlyRoll)
             && let Some(dir) = &mut self.dir

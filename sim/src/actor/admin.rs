@@ -87,6 +87,9 @@ impl Admin {
                 let least = scene.config.min_isr.min(scene.config.replication).min(scene.config.brokers());
                 configs.push(("min.insync.replicas".to_owned(), Some(least.to_string())));
             }
+            if scene.config.unclean == 1 {
+                configs.push(("unclean.leader.election.enable".to_owned(), Some("true".to_owned())));
+            }
             NewTopic {
                 name: TopicName::new(name),
                 partitions: Some(scene.config.partitions as i32),

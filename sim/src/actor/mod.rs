@@ -8,6 +8,7 @@ mod admin;
 mod asker;
 mod consumer;
 mod machine;
+mod mover;
 mod producer;
 mod reader;
 
@@ -27,6 +28,7 @@ pub use asker::Asker;
 pub use consumer::Consumer;
 pub(crate) use consumer::batches_of;
 pub use machine::MachineProducer;
+pub use mover::Mover;
 pub use producer::Producer;
 pub use reader::Reader;
 

@@ -430,7 +430,12 @@ impl Producer {
             (Errand::Flight { to, number }, Reply::NotSent) => self.again(scene, to, number, false),
             (Errand::Flight { to, number }, _) => self.again(scene, to, number, true),
             (Errand::Ghost { values, same_session }, Reply::Answered(Response::Produce(response))) => {
-                let Some(answer) = response.partitions.first().filter(|answer| answer.error.is_none()) else { return };
+                let Some(answer) = response.partitions.first() else { return };
+                let fenced = matches!(answer.error, ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced);
+                scene.tally.sometimes(Mark::OldEpochFenced, fenced);
+                if !answer.error.is_none() {
+                    return;
+                }
                 scene.tally.sometimes(Mark::DuplicateAcknowledged, true);
                 if same_session && answer.base_offset >= Offset::ZERO {
                     for (index, &value) in values.iter().enumerate() {

@@ -33,6 +33,8 @@ pub struct Change {
     pub id: TopicPartition,
     /// Replicas that joined those in sync.
     pub joined: Vec<NodeId>,
+    /// Who was elected without a promise that it has everything.
+    pub unclean: Option<NodeId>,
 }
 
 /// A node's image as it is now; returns what nobody had seen before.
@@ -78,7 +80,10 @@ fn note(
     }
     let before = states.get(&PartitionEpoch(at.0 - 1)).cloned();
     states.insert(at, state.clone());
-    let Some(before) = before else { return Ok(None) };
+    let unclean = state.leader.filter(|_| state.unclean);
+    let Some(before) = before else {
+        return Ok(unclean.map(|_| Change { id, joined: Vec::new(), unclean }));
+    };
     if let Some(leader) = state.leader
         && state.leader_epoch != before.leader_epoch
         && !before.isr.contains(&leader)
@@ -90,7 +95,7 @@ fn note(
     }
     let joined = state.isr.iter().filter(|node| !before.isr.contains(node) && Some(**node) != state.leader);
     let joined: Vec<NodeId> = joined.copied().collect();
-    Ok((!joined.is_empty()).then_some(Change { id, joined }))
+    Ok((!joined.is_empty() || unclean.is_some()).then_some(Change { id, joined, unclean }))
 }
 
 /// The controller has granted leaders' wishes, as its image now has it: each replica that was named is still registered as
@@ -191,6 +196,17 @@ mod tests {
         assert_eq!(play(&[state(0, 0, &[0, 1]), marked]), None);
         let eligible = PartitionState { elr: vec![NodeId(2)], ..state(-1, 0, &[]) };
         assert_eq!(play(&[eligible, state(2, 1, &[2])]), None);
+    }
+
+    #[test]
+    fn an_election_without_a_promise_is_told_of() {
+        let mut canon = Canon::default();
+        let id = partition(TopicId([9; 16]), 0);
+        note(&mut canon, id, PartitionEpoch(0), state(0, 0, &[0, 1])).expect("it is the first");
+        let marked = PartitionState { unclean: true, ..state(2, 1, &[2]) };
+        let change = note(&mut canon, id, PartitionEpoch(1), marked).expect("it says so");
+        assert_eq!(change, Some(Change { id, joined: Vec::new(), unclean: Some(NodeId(2)) }));
+        assert_eq!(note(&mut canon, id, PartitionEpoch(2), state(2, 1, &[2])), Ok(None), "it acts");
     }
 
     fn registered(epoch: i64, fenced: bool) -> Image {

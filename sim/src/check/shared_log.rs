@@ -49,7 +49,7 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
         let why = format!("node {node} writes in epoch {} at {}, as node {writer} did", print.epoch, print.base);
         return Err(violation(code(id, "M1", "R1"), "two-leaders", id, why));
     }
-    if is_first { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
+    if is_first && !canon.unclean.contains(&id) { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
 }
 
 /// A node orders this batch behind that one: so has everybody who has it, and by that all before are the same as well.

@@ -36,7 +36,7 @@ Of sweep:
   --commit-seed HASH    200 seeds that belong to a commit, in place of --seeds
   --twice-every N       Run every Nth seed twice, the second time in another process
   --junit FILE          Write JUnit XML
-  --marks               Fail if a rare state was never reached (nightly does)
+  --marks               Fail if a rare state was never reached, or a kind of fault never struck (nightly does)
 Of shrink:
   --out FILE            Write there instead of to stdout
   --budget TIME         60s
@@ -65,5 +65,5 @@ Exit codes:
   13  two runs of one seed differ
   14  the budget was spent before enough seeds were run
   15  a planted bug survived
-  16  a rare state was never reached
+  16  a rare state was never reached, or a kind of fault never struck
   17  a bound was exceeded";

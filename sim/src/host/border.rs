@@ -83,6 +83,7 @@ impl Host {
                             env.oracle.canon.spared.insert(id);
                         }
                         env.oracle.ledgers.remove(&(name, id));
+                        env.oracle.canon.removed(name, id);
                     } else {
                         let seen = Seen::Ordered { job, order: &order };
                         let is_copy = env.config.nodes > 1 && self.is_copy(id);

@@ -127,6 +127,8 @@ struct Process {
     timer: Option<u64>,
     is_ready: bool,
     began: u64,
+    /// It began where another had ended in order.
+    is_clean: bool,
 }
 
 /// The marks of a partition that checkers judge.
@@ -365,6 +367,7 @@ impl Host {
             timer: None,
             is_ready: false,
             began: at,
+            is_clean: clean,
         });
         let happening = Event::Host(self.index, self.incarnation, Happening::Checkpoint);
         env.queue.after(env.config.checkpoint_ms * 1_000_000, happening);
@@ -566,6 +569,8 @@ impl Host {
         self.show_calls(env);
         if self.disk.is_dead() {
             env.tally.fault(Fault::CutJob);
+            let recovered = self.process.as_ref().is_some_and(|process| process.worker.opens && !process.is_clean);
+            env.tally.sometimes(Mark::CrashWhileRecovering, recovered);
             self.end = End::Cut;
         }
     }

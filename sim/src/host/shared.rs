@@ -11,9 +11,10 @@ use tidelog_core::{
 
 use super::{Env, Host, Look, metadata_partition};
 use crate::{
-    canon::Print,
+    canon::{Canon, Print},
     check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
     digest,
+    history::Void,
     ledger::Ledger,
     oracle::Oracle,
     tally::Mark,
@@ -61,6 +62,9 @@ impl Host {
                                 env.tally.sometimes(Mark::LeaderElected, true);
                             }
                         }
+                    }
+                    Job::Truncate { to } if canon.unclean.contains(&id) => {
+                        env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
                     }
                     Job::Truncate { to } => {
                         let mark = canon.marks.get(&(self.index, id)).copied().unwrap_or(Offset::ZERO);
@@ -131,7 +135,7 @@ impl Host {
             return Ok(());
         }
         let me = NodeId(self.index as i32);
-        let Oracle { ledgers, canon, admin, .. } = &mut *env.oracle;
+        let Oracle { ledgers, canon, admin, history, .. } = &mut *env.oracle;
         if let Some(quorum) = process.node.quorum() {
             m_votes::remembers(canon, me, env.directories[self.index], quorum.epoch())?;
             let view = m10::View {
@@ -182,11 +186,17 @@ impl Host {
             shared_image::folded(canon, self.index, applied, digest::image(image))?;
             admin.folded(image)?;
             for change in shared_image::seen(canon, image)? {
-                env.tally.sometimes(Mark::IsrGrew, true);
+                if let Some(leader) = change.unclean {
+                    let from = kept_by(canon, ledgers.get(&(leader.0 as usize, change.id)));
+                    canon.unclean.insert(change.id);
+                    // Its predecessor may go on until it hears of it: whenever, what it says counts for nothing.
+                    history.voids.push(Void { partition: change.id, from, at: u64::MAX });
+                }
+                env.tally.sometimes(Mark::IsrGrew, !change.joined.is_empty());
                 for node in change.joined {
                     shared_image::may_be_in_sync(image, node, change.id)?;
                     let Some(ledger) = ledgers.get(&(node.0 as usize, change.id)) else { continue };
-                    if !is_loose(ledger) && !canon.spared.contains(&change.id) {
+                    if !is_loose(ledger) && canon.is_answered_for(change.id) {
                         let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
                         shared_image::joined(canon, node, change.id, has)?;
                     }
@@ -228,7 +238,7 @@ impl Host {
                 let is_newest = newest.is_some_and(|newest| newest.leader_epoch == partition.leader_epoch());
                 for node in wished.iter().filter(|node| is_newest && !before.contains(node)) {
                     let Some(ledger) = ledgers.get(&(node.0 as usize, id)) else { continue };
-                    if !is_loose(ledger) && !canon.spared.contains(&id) {
+                    if !is_loose(ledger) && canon.is_answered_for(id) {
                         let has = canon.agreement(ledger).min(ledger.promised.max(ledger.log_start));
                         shared_image::joined(canon, *node, id, has)?;
                     }
@@ -248,7 +258,7 @@ impl Host {
             let before = canon.marks.insert((self.index, id), mark);
             let epoch = partition.leader_epoch();
             let looked = canon.looked.insert((self.index, id), epoch).unwrap_or(epoch);
-            if before.is_some_and(|before| mark <= before) || canon.spared.contains(&id) {
+            if before.is_some_and(|before| mark <= before) || !canon.is_answered_for(id) {
                 continue;
             }
             let Some(ledger) = ledgers.get(&(self.index, id)).filter(|ledger| !is_loose(ledger)) else { continue };
@@ -283,9 +293,7 @@ impl Host {
             let id = TopicPartition { topic: topic.id, partition: asked.partition };
             let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) else { continue };
             let is_new = answer.error.is_none() && answer.base_offset >= ledger.log_start;
-            // A node that stops closes a partition with its last answer, and no mark of it is seen any more.
-            let is_closed = !process.node.partitions().any(|partition| partition.id == id);
-            if !is_new || is_closed || is_loose(ledger) || env.oracle.canon.spared.contains(&id) {
+            if !is_new || is_loose(ledger) || !env.oracle.canon.is_answered_for(id) {
                 continue;
             }
             let least = ledger.config.min_insync_replicas;
@@ -323,4 +331,12 @@ impl Host {
 /// May this log lose what is committed, or hold other batches than were written?
 pub(super) fn is_loose(ledger: &Ledger) -> bool {
     ledger.compacted || ledger.rotten || ledger.config.durability != Durability::Fsync
+}
+
+/// Up to where a leader that was elected without a promise surely has what is committed: the rest may lawfully be gone.
+fn kept_by(canon: &Canon, ledger: Option<&Ledger>) -> Offset {
+    match ledger {
+        Some(ledger) if !is_loose(ledger) => canon.agreement(ledger).min(ledger.promised),
+        _ => Offset::ZERO,
+    }
 }

@@ -24,7 +24,8 @@ pub use traffic::Outgoing;
 
 use crate::{
     actor::{
-        Actor, Admin, Asker, CallId, Consumer, MS, MachineProducer, Order, Phase, Plan, Producer, Reader, Reply, Scene,
+        Actor, Admin, Asker, CallId, Consumer, MS, MachineProducer, Mover, Order, Phase, Plan, Producer, Reader, Reply,
+        Scene,
     },
     check::Violation,
     clock::Clock,
@@ -181,6 +182,9 @@ impl World {
         }
         for asker in 0..config.askers {
             clients.push(Box::new(Asker::new(next() as u32, Stream::new(seed, Purpose::Workload, 1 << 33 | asker))));
+        }
+        for mover in 0..config.movers {
+            clients.push(Box::new(Mover::new(Stream::new(seed, Purpose::Workload, 1 << 34 | mover), &config)));
         }
         clients.push(Box::new(Reader::new()));
         let strikes = script.strikes.clone();

@@ -179,7 +179,9 @@ impl World {
                     }
                     continue;
                 }
-                if !ledger.compacted && !self.oracle.canon.spared.contains(&id) {
+                // Who was left out when an unclean leader was elected still has what that one lacks.
+                let differs = self.oracle.canon.unclean.contains(&id) && self.frozen[host.index].is_some();
+                if !ledger.compacted && !self.oracle.canon.spared.contains(&id) && !differs {
                     copies.compare(id, host.index, start, &held).map_err(Failure::Broken)?;
                 }
                 let held: Vec<Held> = held.iter().map(Held::of).collect();
