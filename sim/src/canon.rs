@@ -113,6 +113,8 @@ pub struct Canon {
     /// Partitions that once had a leader of which nobody knew that it has everything: what was committed before may be
     /// gone, so what each node takes for committed is not compared any more.
     pub unclean: BTreeSet<TopicPartition>,
+    /// What was durable in each log of a disk that was taken away: it may have been acknowledged before.
+    pub taken: BTreeMap<(usize, TopicPartition), Offset>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
     /// The voters of the metadata quorum, by the place of the record that names them and its epoch.
@@ -141,6 +143,8 @@ impl Canon {
         self.holders.range_mut(all).for_each(|(_, holders)| {
             holders.remove(&node);
         });
+        self.marks.remove(&(node, id));
+        self.looked.remove(&(node, id));
     }
 
     /// A node's process is gone: its marks begin anew.
@@ -186,6 +190,21 @@ impl Canon {
         let (from, keep) = (ledger.log_start.max(committed.start), self.agreement(ledger).min(ledger.end));
         let lost = |print: &Print| print.base >= from && print.next > to && print.next <= keep;
         committed.batches.values().any(lost).then_some(keep)
+    }
+
+    /// Whom of these replicas a log below `end` is to be asked of. One that is a replica no more, as far as anybody knows, has
+    /// perhaps removed its log; of one whose disk was taken away it is enough that it had it.
+    pub fn answering(&self, replicas: &[NodeId], id: TopicPartition, end: Offset) -> Vec<NodeId> {
+        let newest = self.states.get(&id).and_then(|states| states.values().next_back());
+        let is_replica = |node: &NodeId| newest.is_none_or(|state| state.replicas.contains(node));
+        let had = |node: &NodeId| self.taken.get(&(node.0 as usize, id)).is_some_and(|had| *had >= end);
+        replicas.iter().copied().filter(|node| is_replica(node) && !had(node)).collect()
+    }
+
+    /// How many nodes are to have a log, as far as anybody knows.
+    pub fn replica_count(&self, id: TopicPartition) -> usize {
+        let newest = self.states.get(&id).and_then(|states| states.values().next_back());
+        newest.map_or(usize::MAX, |state| state.replicas.len())
     }
 
     /// The newest state, of these epochs, in which a node led a partition.

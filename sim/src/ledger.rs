@@ -346,11 +346,12 @@ impl Ledger {
                 self.log_start = self.log_start.max(*log_start);
             }
             (open, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
+                // A log that is cut below its start begins there.
+                self.log_start = *log_start;
                 // More may have been ordered behind it.
                 if matches!(open, Some(Open::Cut { end: due }) if *end < due) {
                     self.cut(*end);
                 }
-                self.log_start = *log_start;
                 self.take_producers(producers);
             }
             (_, Ok(JobOutcome::Expired { producers })) => {

@@ -84,16 +84,22 @@ fn note(
     let Some(before) = before else {
         return Ok(unclean.map(|_| Change { id, joined: Vec::new(), unclean }));
     };
+    // One that joins by the very change that ends a reassignment may take over from a leader that goes by it.
+    let takes_over = |leader: NodeId| {
+        state.isr.contains(&leader) && before.leader.is_some_and(|former| !state.replicas.contains(&former))
+    };
+    let was_known = |leader: NodeId| before.isr.contains(&leader) || before.elr.contains(&leader);
     if let Some(leader) = state.leader
         && state.leader_epoch != before.leader_epoch
-        && !before.isr.contains(&leader)
-        && !before.elr.contains(&leader)
+        && !was_known(leader)
+        && !takes_over(leader)
         && !state.unclean
     {
         let why = format!("{leader} is elected after {before:?}, and nothing says that it was unclean");
         return Err(violation("R7", "unclean-election", id, why));
     }
-    let joined = state.isr.iter().filter(|node| !before.isr.contains(node) && Some(**node) != state.leader);
+    let is_elected = |node: NodeId| Some(node) == state.leader && (was_known(node) || state.unclean);
+    let joined = state.isr.iter().filter(|node| !before.isr.contains(node) && !is_elected(**node));
     let joined: Vec<NodeId> = joined.copied().collect();
     Ok((!joined.is_empty() || unclean.is_some()).then_some(Change { id, joined, unclean }))
 }
@@ -194,6 +200,10 @@ mod tests {
         assert_eq!(play(&[state(0, 0, &[0, 1]), state(2, 1, &[2])]), Some("unclean-election"));
         let marked = PartitionState { unclean: true, ..state(2, 1, &[2]) };
         assert_eq!(play(&[state(0, 0, &[0, 1]), marked]), None);
+        let moved = PartitionState { replicas: vec![NodeId(2)], ..state(2, 1, &[2]) };
+        assert_eq!(play(&[state(0, 0, &[0, 1]), moved]), None, "its leader has let it in, and goes");
+        let stays = PartitionState { replicas: vec![NodeId(0), NodeId(2)], ..state(2, 1, &[2]) };
+        assert_eq!(play(&[state(0, 0, &[0, 1]), stays]), Some("unclean-election"));
         let eligible = PartitionState { elr: vec![NodeId(2)], ..state(-1, 0, &[]) };
         assert_eq!(play(&[eligible, state(2, 1, &[2])]), None);
     }

@@ -272,6 +272,7 @@ impl Host {
                     return Err(violation("R4", "follower-ahead", id, why));
                 }
                 let isr = led.map_or(&state.isr, |state| &state.isr);
+                let isr = canon.answering(isr, id, mark);
                 let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                 shared_log::replicated(canon, id, books, isr.len())?;
             }
@@ -296,7 +297,11 @@ impl Host {
             if !is_new || is_loose(ledger) || !env.oracle.canon.is_answered_for(id) {
                 continue;
             }
-            let least = ledger.config.min_insync_replicas;
+            // Nobody can ask for more than there are, on their way to other nodes, too.
+            let mine = process.node.partitions().find(|partition| partition.id == id);
+            let there = mine.map_or(usize::MAX, |partition| partition.replicas().len());
+            let there = there.min(env.oracle.canon.replica_count(id));
+            let least = (ledger.config.min_insync_replicas as usize).min(there);
             let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
             if !process.node.partitions().any(|partition| partition.id == id)
                 && let Some(isr) = process.node.image().partition(id).map(|state| state.isr.clone())
@@ -305,6 +310,7 @@ impl Host {
                 let Oracle { ledgers, canon, .. } = &mut *env.oracle;
                 let Some(ledger) = ledgers.get(&(self.index, id)) else { continue };
                 if shared_log::marked(canon, me, ledger, next)? {
+                    let isr = canon.answering(&isr, id, next);
                     let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                     shared_log::replicated(canon, id, books, isr.len())?;
                 }
@@ -317,7 +323,8 @@ impl Host {
             let copies = env.oracle.ledgers.iter().filter(|((_, of), ledger)| {
                 *of == id && ledger.promised >= next && env.oracle.canon.has_last(ledger, next)
             });
-            let (copies, least) = (copies.count(), least as usize);
+            let taken = env.oracle.canon.taken.iter().filter(|((_, of), had)| *of == id && **had >= next);
+            let copies = copies.count() + taken.count();
             if copies < least {
                 let why =
                     format!("acknowledged up to {next} with {copies} durable copies, min.insync.replicas={least}");

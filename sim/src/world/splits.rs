@@ -135,7 +135,11 @@ impl World {
         self.crash(node, Ending::Killed, down);
         self.hosts[node].wipe();
         self.directories[node] = self.hosts[node].directory();
-        self.oracle.ledgers.retain(|(of, _), _| *of != node);
+        let canon = &mut self.oracle.canon;
+        for ((_, id), ledger) in self.oracle.ledgers.extract_if(.., |(of, _), _| *of == node) {
+            canon.removed(node, id);
+            canon.taken.insert((node, id), ledger.promised);
+        }
         self.oracle.folders.retain(|(of, _), _| *of != node);
     }
 
