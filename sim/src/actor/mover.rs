@@ -102,9 +102,9 @@ impl Mover {
 
     /// Some nodes in some order, as many as a partition has replicas, or others where that may be.
     fn target(&mut self, config: &Config, any_count: bool) -> Vec<NodeId> {
-        let usual = config.replication.min(config.nodes);
-        let count = if any_count { self.random.between(1, config.nodes) } else { usual };
-        let mut left: Vec<NodeId> = (0..config.nodes as i32).map(NodeId).collect();
+        let usual = config.replication.min(config.brokers());
+        let count = if any_count { self.random.between(1, config.brokers()) } else { usual };
+        let mut left: Vec<NodeId> = (config.controllers() as i32..config.nodes as i32).map(NodeId).collect();
         (0..count).map(|_| left.swap_remove(self.random.below(left.len() as u64) as usize)).collect()
     }
 
