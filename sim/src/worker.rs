@@ -241,7 +241,8 @@ impl Worker {
                 Ok(bytes) => Records::Bytes(bytes),
                 Err(failure) => {
                     *error = match failure {
-                        LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                        // As in production: it was there when the node made its answer.
+                        LogError::OutOfRange { .. } => ErrorCode::OffsetNotAvailable,
                         LogError::NotOpen => ErrorCode::NotLeaderOrFollower,
                         _ => ErrorCode::KafkaStorageError,
                     };

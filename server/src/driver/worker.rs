@@ -491,7 +491,8 @@ pub(super) fn append_bytes(order: &Job) -> usize {
 
 fn read_error(error: &LogError) -> ErrorCode {
     match error {
-        LogError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        // It was there when the node made its answer. Whether the place is gone the node says when it is asked again.
+        LogError::OutOfRange { .. } => ErrorCode::OffsetNotAvailable,
         LogError::NotOpen => ErrorCode::NotLeaderOrFollower,
         // Not the storage error that clients wait out: this batch stays as it is.
         LogError::Corrupt { .. } => ErrorCode::CorruptMessage,
@@ -581,7 +582,7 @@ mod tests {
         assert_eq!(worker.ahead.len(), 1);
         worker.run(LOG, JobId(2), Job::Truncate { to: Offset(2) });
         assert!(worker.ahead.is_empty());
-        assert_eq!(read(&mut worker, 4).1, ErrorCode::OffsetOutOfRange);
+        assert_eq!(read(&mut worker, 4).1, ErrorCode::OffsetNotAvailable);
         std::fs::remove_dir_all(&folder).expect("it is there");
     }
 }

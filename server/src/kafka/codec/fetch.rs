@@ -138,7 +138,11 @@ pub(super) fn encode(v: i16, given: Given, response: &FetchResponse, w: &mut Wri
     w.end();
 }
 
-/// Before KIP-112 no client knew of disks that fail.
+/// Before KIP-112 no client knew of disks that fail, and before KIP-392 none of places that are not there yet.
 fn error(v: i16, error: ErrorCode) -> ErrorCode {
-    if v <= 5 && error == ErrorCode::KafkaStorageError { ErrorCode::NotLeaderOrFollower } else { error }
+    match error {
+        ErrorCode::KafkaStorageError if v <= 5 => ErrorCode::NotLeaderOrFollower,
+        ErrorCode::OffsetNotAvailable if v <= 10 => ErrorCode::NotLeaderOrFollower,
+        error => error,
+    }
 }
