@@ -46,7 +46,7 @@ pub struct Committed {
     pub batches: BTreeMap<Offset, Print>,
     /// Everything below is committed.
     pub end: Offset,
-    /// Up to where was committed when the last batch of that was of this epoch.
+    /// Up to where leaders of each epoch have committed, be it what earlier ones had written.
     pub ends: BTreeMap<LeaderEpoch, Offset>,
     /// What is below a leader has let go: nobody answers for it any more.
     pub start: Offset,

@@ -282,12 +282,14 @@ impl Ledger {
 
     /// The end is cut off, with the batch that holds this offset.
     fn cut(&mut self, to: Offset) {
+        // A log that is cut before its start begins anew there; one that is cut inside the batch in which it begins, where it
+        // did.
+        let least = self.log_start.min(to);
         let to = self.batch_at(to).map_or(to, |held| held.header.base_offset).min(self.end);
         let lost = self.held.split_off(&to);
         self.bereave(&lost, to);
         self.given_up.extend(lost.into_values());
-        // A log that begins inside the batch that goes begins there still, and ends there.
-        self.end = to.max(self.log_start);
+        self.end = to.max(least);
         self.promised = self.promised.min(to);
         self.answered = self.answered.min(to);
         self.told_high_watermark = self.told_high_watermark.min(to);

@@ -32,9 +32,20 @@ impl Node {
     }
 
     /// Housekeeping, or an order whose outcome matters only when it failed, has ended.
-    pub(super) fn on_housekeeping_ended(&mut self, log: LogId, outcome: Result<JobOutcome, LogError>) {
+    pub(super) fn on_housekeeping_ended(
+        &mut self,
+        log: LogId,
+        purpose: Purpose,
+        outcome: Result<JobOutcome, LogError>,
+    ) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let damage = outcome.as_ref().err().filter(|error| matches!(error, LogError::Corrupt { .. })).cloned();
+        // A log that could not be read while it was to be changed is used no more, nor is one with damage in it.
+        let is_final = |error: &LogError| match error {
+            LogError::Corrupt { .. } => true,
+            LogError::Unreadable(_) => matches!(purpose, Purpose::Order),
+            _ => false,
+        };
+        let damage = outcome.as_ref().err().filter(|error| is_final(error)).cloned();
         match outcome {
             Ok(JobOutcome::Trimmed { log_start, size, .. }) => {
                 partition.trimmed(log_start, size);
@@ -43,9 +54,9 @@ impl Node {
             }
             Ok(JobOutcome::Expired { producers }) => partition.producers_expired(&producers, self.now.wall),
             Ok(_) => {}
-            // What could not be done now is due again next time; only damage is for good.
-            Err(LogError::Corrupt { .. }) => partition.take_offline(),
-            Err(_) => {}
+            // What could not be done now is due again next time.
+            Err(_) if damage.is_none() => {}
+            Err(_) => partition.take_offline(),
         }
         if let Some(error) = damage {
             self.report_log_failed(log, &error);

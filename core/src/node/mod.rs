@@ -309,7 +309,7 @@ impl Node {
             None => self.on_append_ended(log, job, outcome),
             Some(Purpose::Gather { request, index }) => self.on_gathered(log, request, index, outcome),
             Some(Purpose::Cut) => self.on_cut_ended(log, outcome),
-            Some(Purpose::Housekeeping | Purpose::Order) => self.on_housekeeping_ended(log, outcome),
+            Some(purpose) => self.on_housekeeping_ended(log, purpose, outcome),
         }
     }
 

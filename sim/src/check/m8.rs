@@ -114,7 +114,7 @@ mod tests {
     fn a_snapshot_ends_with_a_committed_batch_of_its_epoch() {
         let mut canon = Canon::default();
         let log = book(&[batch(0, None, &[(1, Some(0)), (2, Some(1))]), batch(2, None, &[(1, Some(2))])]);
-        marked(&mut canon, NODE, &log, Offset(2)).expect("it is the first");
+        marked(&mut canon, NODE, &log, Offset(2), LeaderEpoch::FIRST).expect("it is the first");
         let begin = |log: &Ledger, id, mark| anomaly(begun(&canon, NODE, log, id, Offset(mark)));
         assert_eq!(begin(&log, id(2, 0), 0), None);
         assert_eq!(begin(&log, id(1, 0), 0), Some("not-on-a-batch"));

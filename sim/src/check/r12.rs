@@ -19,6 +19,8 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
         Seen::Opened { held, .. } => (*held, true),
         _ => return Ok(()),
     };
+    // Where something has rotted the observer may not have got as far as what resurfaced behind it.
+    let resurface = resurface || ledger.rotten;
     for batch in batches {
         let header = batch.header();
         let same = |held: &Held| {

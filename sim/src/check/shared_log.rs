@@ -95,8 +95,15 @@ pub fn leads(canon: &Canon, node: NodeId, ledger: &Ledger, epoch: LeaderEpoch) -
     Ok(())
 }
 
-/// A node's high watermark has moved; returns whether that committed anything that nobody knew to be committed.
-pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) -> Result<bool, Violation> {
+/// A node's high watermark has moved in a leader's epoch; returns whether that committed anything that nobody knew to be
+/// committed.
+pub fn marked(
+    canon: &mut Canon,
+    node: NodeId,
+    ledger: &Ledger,
+    mark: Offset,
+    epoch: LeaderEpoch,
+) -> Result<bool, Violation> {
     let id = ledger.id;
     if mark > ledger.end {
         let why = format!("node {node} commits up to {mark}, its log ends at {}", ledger.end);
@@ -130,9 +137,7 @@ pub fn marked(canon: &mut Canon, node: NodeId, ledger: &Ledger, mark: Offset) ->
         committed.batches.insert(print.base, print);
     }
     committed.end = mark;
-    if let Some((_, last)) = committed.batches.range(..mark).next_back() {
-        committed.ends.insert(last.epoch, mark);
-    }
+    committed.ends.insert(epoch, mark);
     Ok(true)
 }
 
@@ -282,7 +287,7 @@ mod tests {
     fn a_new_leader_has_what_is_committed() {
         let mut canon = Canon::default();
         let batches = three();
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2)), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2), LeaderEpoch::FIRST), Ok(true));
         assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..2]), NEXT)), None);
         assert_eq!(anomaly(leads(&canon, NodeId(1), &book(&batches[..1]), NEXT)), Some("leader-lacks-committed"));
         let other = [batches[0].clone(), batch(1, None, &[(1, Some(9))])];
@@ -294,8 +299,8 @@ mod tests {
         let mut canon = Canon::default();
         let [first, second, _] = three();
         let committed = [stamped(first.clone(), 1), stamped(second, 3)];
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed[..1]), Offset(1)), Ok(true));
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed), Offset(2)), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed[..1]), Offset(1), LeaderEpoch::FIRST), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed), Offset(2), LeaderEpoch::FIRST), Ok(true));
         let late = |has: &[Batch]| anomaly(leads(&canon, NodeId(1), &book(has), LeaderEpoch(2)));
         assert_eq!(late(&committed[..1]), None);
         assert_eq!(late(&[]), Some("leader-lacks-committed"), "that was committed before it was elected");
@@ -306,10 +311,16 @@ mod tests {
         let mut canon = Canon::default();
         let batches = three();
         let other = [batches[0].clone(), batch(1, None, &[(1, Some(9))])];
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2)), Ok(true));
-        assert_eq!(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(2)), Ok(false));
-        assert_eq!(anomaly(marked(&mut canon, NodeId(1), &book(&other), Offset(2))), Some("committed-differs"));
-        assert_eq!(anomaly(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(3))), Some("committed-past-end"));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&batches), Offset(2), LeaderEpoch::FIRST), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(2), LeaderEpoch::FIRST), Ok(false));
+        assert_eq!(
+            anomaly(marked(&mut canon, NodeId(1), &book(&other), Offset(2), LeaderEpoch::FIRST)),
+            Some("committed-differs")
+        );
+        assert_eq!(
+            anomaly(marked(&mut canon, NodeId(1), &book(&batches[..2]), Offset(3), LeaderEpoch::FIRST)),
+            Some("committed-past-end")
+        );
     }
 
     #[test]
@@ -317,7 +328,7 @@ mod tests {
         let mut canon = Canon::default();
         let batches = three();
         let (whole, part) = (book(&batches), book(&batches[..1]));
-        marked(&mut canon, NodeId(0), &whole, Offset(3)).expect("it is the first");
+        marked(&mut canon, NodeId(0), &whole, Offset(3), LeaderEpoch::FIRST).expect("it is the first");
         let id = whole.id;
         let check = |books: [Option<&Ledger>; 3]| anomaly(replicated(&canon, id, books.into_iter(), 2));
         assert_eq!(check([Some(&whole), Some(&whole), Some(&part)]), None);
@@ -329,7 +340,7 @@ mod tests {
         let mut canon = Canon::default();
         let batches = three();
         let whole = book(&batches);
-        marked(&mut canon, NodeId(0), &whole, Offset(2)).expect("it is the first");
+        marked(&mut canon, NodeId(0), &whole, Offset(2), LeaderEpoch::FIRST).expect("it is the first");
         let cut = |ledger: &Ledger, to, mark| anomaly(truncated(&canon, NodeId(1), ledger, Offset(to), Offset(mark)));
         assert_eq!(cut(&whole, 2, 0), None);
         assert_eq!(cut(&whole, 1, 0), Some("committed-cut-off"));

@@ -34,11 +34,19 @@ impl Host {
                     process.votes.insert(*job, *vote);
                 }
                 let Some(&id) = process.logs.get(log) else { return Ok(()) };
-                let Oracle { ledgers, canon, .. } = &mut *env.oracle;
+                let Oracle { ledgers, canon, history, .. } = &mut *env.oracle;
                 let Some(ledger) = ledgers.get_mut(&(self.index, id)) else { return Ok(()) };
                 if matches!(order, Job::StartEpoch { .. }) {
                     // What was told in an earlier epoch binds nobody in this one.
                     ledger.told_high_watermark = Offset::ZERO;
+                }
+                if let Job::Truncate { to } = order
+                    && *to < ledger.told_high_watermark
+                    && ledger.config.durability != Durability::Fsync
+                {
+                    // The leader has lost what this replica has shown to readers, and so it is void here, too.
+                    let at = env.queue.now() + ON_ITS_WAY;
+                    history.voids.push(Void { partition: id, from: *to, at });
                 }
                 if is_loose(ledger) || canon.spared.contains(&id) {
                     return Ok(());
@@ -170,7 +178,7 @@ impl Host {
             }
             if mark > before
                 && let Some(ledger) = ledgers.get(&(self.index, id))
-                && shared_log::marked(canon, me, ledger, mark)?
+                && shared_log::marked(canon, me, ledger, mark, quorum.epoch())?
             {
                 // Those by whom it was reached: the next change may have come with the same input.
                 let voters = match quorum.voters_at(mark) {
@@ -263,7 +271,7 @@ impl Host {
             }
             let Some(ledger) = ledgers.get(&(self.index, id)).filter(|ledger| !is_loose(ledger)) else { continue };
             let Some(state) = process.node.image().partition(id) else { continue };
-            if shared_log::marked(canon, me, ledger, mark)? {
+            if shared_log::marked(canon, me, ledger, mark, epoch)? {
                 // The leader may know of a change of its in-sync replicas before its image has it; and one that learns of much
                 // at once may have led, committed, and be a follower by now.
                 let led = canon.led(me, id, if partition.is_leader() { epoch..=epoch } else { looked..=epoch });
@@ -304,13 +312,13 @@ impl Host {
             let least = (ledger.config.min_insync_replicas as usize).min(there);
             let next = answer.base_offset.forward(i64::from(batch.header().last_offset_delta) + 1);
             if !process.node.partitions().any(|partition| partition.id == id)
-                && let Some(isr) = process.node.image().partition(id).map(|state| state.isr.clone())
+                && let Some(state) = process.node.image().partition(id)
             {
                 // A node that stops acknowledges its last append and closes the log at once: its mark was not seen to move.
                 let Oracle { ledgers, canon, .. } = &mut *env.oracle;
                 let Some(ledger) = ledgers.get(&(self.index, id)) else { continue };
-                if shared_log::marked(canon, me, ledger, next)? {
-                    let isr = canon.answering(&isr, id, next);
+                if shared_log::marked(canon, me, ledger, next, state.leader_epoch)? {
+                    let isr = canon.answering(&state.isr, id, next);
                     let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                     shared_log::replicated(canon, id, books, isr.len())?;
                 }
@@ -334,6 +342,9 @@ impl Host {
         Ok(())
     }
 }
+
+/// How long an answer may be on its way to a reader, in nanoseconds.
+const ON_ITS_WAY: u64 = 2_000_000_000;
 
 /// May this log lose what is committed, or hold other batches than were written?
 pub(super) fn is_loose(ledger: &Ledger) -> bool {

@@ -283,7 +283,7 @@ impl Node {
             return;
         }
         if let Some(job) = partition.follow_log_start(&mut self.effects) {
-            self.jobs.insert(job, Purpose::Housekeeping);
+            self.jobs.insert(job, Purpose::Order);
         }
         self.pull_again(log);
     }
@@ -295,8 +295,9 @@ impl Node {
             Ok(outcome) => partition.cut_ended(outcome, &mut self.tail),
             Err(error) => {
                 partition.cut_failed();
-                if matches!(error, LogError::Corrupt { .. }) {
+                if error.is_lasting() {
                     partition.take_offline();
+                    self.report_log_failed(log, &error);
                 }
                 return self.retry_later(log);
             }

@@ -299,7 +299,7 @@ impl Node {
         let is_news = partition.is_news(fetched.high_watermark);
         let completed = partition.leader_committed(fetched.high_watermark);
         if let Some(job) = partition.follow_log_start(&mut self.effects) {
-            self.jobs.insert(job, Purpose::Housekeeping);
+            self.jobs.insert(job, Purpose::Order);
         }
         self.complete(log, completed);
         if !appended || (is_bare && !is_news) {
