@@ -29,7 +29,9 @@ impl Partition {
         at_least_one: bool,
     ) -> Result<ReadPlan, ErrorCode> {
         if let Some(follower) = self.following() {
-            if offset < self.log_start && offset < follower.leader_log_start {
+            // What it still has there the leader has let go, and may never have had: it cannot tell where logs part that it
+            // does not hold.
+            if offset < follower.leader_log_start {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
             if offset > self.high_watermark && mutant!(X21) {
