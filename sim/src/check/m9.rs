@@ -77,7 +77,7 @@ fn other(node: NodeId, at: Offset, known: &[NodeId], now: &[NodeId]) -> Violatio
 
 #[cfg(test)]
 mod tests {
-    use tidelog_core::{ids::DirectoryId, record::Batch, time::Timestamp};
+    use tidelog_core::{epoch::LeaderEpoch, ids::DirectoryId, record::Batch, time::Timestamp};
 
     use super::*;
     use crate::check::{
@@ -94,7 +94,7 @@ mod tests {
 
     fn record(at: i64, nodes: &[i32]) -> Batch {
         let mut batch = Batch::voters(&set(nodes), Timestamp(1));
-        batch.stamp(Offset(at), tidelog_core::epoch::LeaderEpoch::FIRST);
+        batch.stamp(Offset(at), LeaderEpoch::FIRST);
         batch
     }
 
@@ -110,14 +110,14 @@ mod tests {
         let mut canon = Canon::default();
         let mut log = vec![batch(0, None, &[(1, Some(0))])];
         assert_eq!(change(&mut canon, &book(&log), 1, &[1, 2, 3, 4]), Some("too-early"));
-        marked(&mut canon, NODE, &book(&log), Offset(1)).expect("it is the first");
+        marked(&mut canon, NODE, &book(&log), Offset(1), LeaderEpoch::FIRST).expect("it is the first");
         assert_eq!(change(&mut canon, &book(&log), 1, &[1, 2, 4]), Some("not-one-at-a-time"));
         assert_eq!(change(&mut canon, &book(&log), 1, &[1, 2, 3, 4]), None);
         assert_eq!(change(&mut canon, &book(&log), 1, &[1, 2, 3, 4]), None, "the others write the same");
         assert_eq!(change(&mut canon, &book(&log), 1, &[1, 2]), Some("voters-differ"));
         log.push(record(1, &[1, 2, 3, 4]));
         assert_eq!(change(&mut canon, &book(&log), 2, &[1, 2, 3]), Some("two-changes"));
-        marked(&mut canon, NODE, &book(&log), Offset(2)).expect("it is the first");
+        marked(&mut canon, NODE, &book(&log), Offset(2), LeaderEpoch::FIRST).expect("it is the first");
         assert_eq!(change(&mut canon, &book(&log), 2, &[2, 3, 4]), None);
     }
 }
