@@ -107,7 +107,10 @@ impl Node {
         let leads_alone = |node: &mut Self| node.is_alone() && node.metadata.quorum().is_leader();
         let is_alone = leads_alone(self);
         let for_good = matches!(error, LogError::Offline(_) | LogError::Corrupt { .. });
-        if if is_alone { self.phase == Phase::Starting } else { for_good } {
+        // A node all by itself can still be read from.
+        let me = self.config.node;
+        let serves = self.config.is_broker && !self.image.brokers().any(|(node, _)| node != me);
+        if (for_good && !(is_alone && serves)) || (is_alone && self.phase == Phase::Starting) {
             return self.halt(&error.to_string());
         }
         let now = self.now.mono;
