@@ -1,4 +1,4 @@
-"""Voters of the metadata quorum that come and go (KIP-853), on real processes."""
+"""Voters of the metadata quorum that come and go (KIP-853), and controllers that keep no partitions, on real processes."""
 
 from harness.cluster import free_ports
 from harness.server import Server, run
@@ -12,10 +12,10 @@ def observers(cluster):
     return {observer["node"]: observer["lag"] for observer in cluster.status()["quorum"]["observers"]}
 
 
-def join(cluster, folder, node):
+def join(cluster, folder, node, *more):
     """A node that follows the quorum of the others without a vote."""
     native = f"127.0.0.1:{free_ports(1)[0]}"
-    arguments = ["--node-id", node, "--join", cluster.peers, "--metadata-snapshot-size", "2KiB"]
+    arguments = ["--node-id", node, "--join", cluster.peers, "--metadata-snapshot-size", "2KiB", *more]
     cluster.nodes[node] = Server(folder / f"node-{node}", native=native, arguments=arguments)
     cluster.nodes[node].start(60)
 
@@ -46,3 +46,18 @@ def test_a_node_joins_votes_and_another_goes(cluster, tmp_path):
     cluster.wait_until(lambda: voters(cluster) == {1, 2, 3, 4} - {old})
     names = {topic["name"] for topic in cluster.cli("topic", "list")}
     assert names >= {"after", *(f"before-{number}" for number in range(20))}
+
+
+def test_controllers_decide_and_brokers_keep_what_they_decide(cluster, tmp_path):
+    cluster = cluster(nodes=3, arguments=["--roles", "controller"])
+    cluster.start()
+    for node in [4, 5]:
+        join(cluster, tmp_path, node, "--roles", "broker")
+    cluster.create("before", 4, 2)
+    assert {replica for partition in cluster.partitions("before") for replica in partition["replicas"]} == {4, 5}
+    status = cluster.status()
+    assert ({node["node"] for node in status["nodes"]}, voters(cluster)) == ({4, 5}, {1, 2, 3})
+    old = status["quorum"]["leader"]
+    cluster.nodes.pop(old).kill()
+    cluster.wait_until(lambda: cluster.status()["quorum"]["leader"] not in (None, old))
+    cluster.create("after", 1, 2)
