@@ -165,3 +165,13 @@ fn what_follows_a_new_beginning_survives_a_crash() {
 fn a_topic_created_again_keeps_its_folder() {
     passes(147, &[("nodes", 3)]);
 }
+
+/// L1 no-progress: the only voter, a controller with nothing to serve, answered with errors of its read-only disk for ever,
+/// instead of going so that somebody starts it again.
+#[test]
+fn a_lone_controller_goes_with_its_disk() {
+    let mut config = Config::draw(1767);
+    config.nodes = 3;
+    assert_eq!(config.controllers(), 1);
+    assert_eq!(run::run(1767, &config, false).verdict, None);
+}
