@@ -82,7 +82,7 @@ impl Host {
                         if self.node().is_some_and(|node| node.image().partition(id).is_none()) {
                             env.oracle.canon.spared.insert(id);
                         }
-                        env.oracle.ledgers.remove(&(name, id));
+                        env.oracle.bury(name, id);
                         env.oracle.canon.removed(name, id);
                     } else {
                         let seen = Seen::Ordered { job, order: &order };

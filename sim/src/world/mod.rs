@@ -205,7 +205,8 @@ impl World {
         });
         let clients = clients.collect();
         let mut oracle = Oracle::default();
-        oracle.history.replicated = config.nodes > 1 && config.replication > 1;
+        // A partition that is moved may be given several replicas, too.
+        oracle.history.replicated = config.nodes > 1 && (config.replication > 1 || config.movers > 0);
         Self {
             plan: Plan::new(&config),
             queue,
