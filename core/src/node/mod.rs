@@ -77,6 +77,8 @@ pub struct Node {
     opening: BTreeMap<LogId, Opening>,
     /// Partitions whose log could not be opened.
     broken: BTreeSet<TopicPartition>,
+    /// It was said that the data directory takes no more.
+    directory_failed: bool,
     /// Logs on their way out: what they still answer is of no interest.
     closing: BTreeSet<LogId>,
     jobs: BTreeMap<JobId, Purpose>,
@@ -139,6 +141,7 @@ impl Node {
             by_id: BTreeMap::new(),
             opening: BTreeMap::new(),
             broken: BTreeSet::new(),
+            directory_failed: false,
             closing: BTreeSet::new(),
             jobs: BTreeMap::new(),
             tail: TailBudget::default(),
@@ -322,11 +325,11 @@ impl Node {
     }
 
     fn on_directory_failed(&mut self, reason: String) {
-        let already = self.partitions.values().all(Partition::is_offline);
         for partition in self.partitions.values_mut() {
             partition.take_offline();
         }
-        if !already {
+        // Whoever runs the node hears of it once, be it that it keeps no partition at all.
+        if !core::mem::replace(&mut self.directory_failed, true) {
             self.effects.push(Effect::DirectoryFailed { reason });
         }
     }

@@ -10,7 +10,10 @@ use super::*;
 use crate::{
     epoch::LeaderEpoch,
     ids::{DirectoryId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicName},
-    log::{Identity, Job, LogDir, Step, test_disk::TestDisk},
+    log::{
+        Identity, Job, LogDir, Step,
+        test_disk::{Fault, TestDisk},
+    },
     message::*,
     offset::Offset,
     record::{Batch, BatchBuilder, BatchOptions},
@@ -26,6 +29,8 @@ struct Rig {
     next_request: u64,
     ready: bool,
     stopped: bool,
+    /// How often it said that its directory takes no more.
+    failures: usize,
 }
 
 impl Rig {
@@ -49,6 +54,7 @@ impl Rig {
             next_request: 0,
             ready: false,
             stopped: false,
+            failures: 0,
         };
         rig.handle(Input::Started);
         assert!(rig.ready, "a node on a good disk gets ready");
@@ -70,7 +76,8 @@ impl Rig {
                     }
                     Effect::Ready => self.ready = true,
                     Effect::Stopped => self.stopped = true,
-                    Effect::LogFailed { .. } | Effect::DirectoryFailed { .. } => {}
+                    Effect::LogFailed { .. } => {}
+                    Effect::DirectoryFailed { .. } => self.failures += 1,
                     Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
                     Effect::Halt { reason } => panic!("{reason}"),
                 }
@@ -195,6 +202,16 @@ fn fetch(name: &str, offset: i64, max_wait: Duration) -> Request {
         replica: None,
         partitions: alloc::vec![partition],
     })
+}
+
+#[test]
+fn a_node_without_partitions_says_that_its_directory_has_failed() {
+    let mut rig = Rig::new();
+    rig.disk.fail_at(0, Fault::Io);
+    assert_eq!(rig.create("t", &[]), ErrorCode::KafkaStorageError);
+    assert_eq!(rig.failures, 1);
+    assert_eq!(rig.create("t", &[]), ErrorCode::KafkaStorageError);
+    assert_eq!(rig.failures, 1, "once is enough");
 }
 
 #[test]
