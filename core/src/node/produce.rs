@@ -96,7 +96,7 @@ impl Node {
         let partition = self.partitions.get_mut(&log).expect("appends are ordered by partitions that are led");
         let was_offline = partition.is_offline();
         let error = outcome.as_ref().err().filter(|error| error.is_lasting()).cloned();
-        let before = partition.appending_bytes();
+        let (failed, before) = (outcome.is_err(), partition.appending_bytes());
         let completed = partition.append_ended(job, outcome, &mut self.tail);
         if let Some(error) = error.filter(|_| !was_offline) {
             self.report_log_failed(log, &error);
@@ -108,7 +108,7 @@ impl Node {
                 self.append_room(before, after);
             }
             self.complete(log, completed);
-            return self.log_moved(log);
+            return if failed && is_follower { self.refetch_later(log) } else { self.log_moved(log) };
         }
         self.complete(log, completed);
     }

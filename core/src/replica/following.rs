@@ -30,7 +30,7 @@ pub(super) struct Follower {
     /// The log is being cut: nothing is asked until that is done.
     pub(super) cutting: bool,
     /// The leader owes an answer since this round; no earlier one's answer is it.
-    asked: Option<u32>,
+    pub(super) asked: Option<u32>,
     /// From where it was asked last: the log may have lost its end since, and the answer then does not follow it.
     asked_from: Offset,
     /// What the leader has been told that this replica has, and where its log begins.

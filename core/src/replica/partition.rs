@@ -316,8 +316,10 @@ impl Partition {
         budget.remove(self.tail.clear());
         self.unwritten.clear();
         self.log_end = self.durable_end;
-        if let Role::Follower(_) = self.role {
+        if let Role::Follower(follower) = &mut self.role {
             self.epochs.truncate_end(self.log_end);
+            // What was asked for since does not follow it. A leader that has no more answers nothing about it, ever.
+            follower.asked = None;
         }
         self.failing = false;
     }

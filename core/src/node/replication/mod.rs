@@ -288,6 +288,14 @@ impl Node {
         self.pull_again(log);
     }
 
+    /// A follower's append has failed: asked at once, its leader would send what the disk has just refused.
+    pub(super) fn refetch_later(&mut self, log: LogId) {
+        match self.partitions.get(&log).is_some_and(|partition| partition.is_deferred()) {
+            true => self.take_part(log),
+            false => self.retry_later(log),
+        }
+    }
+
     /// A follower's log has been cut.
     pub(super) fn on_cut_ended(&mut self, log: LogId, outcome: Result<JobOutcome, LogError>) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
