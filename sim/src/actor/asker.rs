@@ -23,6 +23,8 @@ pub struct Asker {
     random: Stream,
     desk: Desk<Errand>,
     leaders: BTreeMap<TopicPartition, Known>,
+    /// The newest epochs, of topics that are gone, too: somebody who has not heard of that may still lead them in an older one.
+    newest: BTreeMap<TopicPartition, LeaderEpoch>,
     atlas_due: u64,
     asks_at: u64,
 }
@@ -48,7 +50,8 @@ const ATLAS_EVERY: u64 = 300 * MS;
 impl Asker {
     /// Client number `id`.
     pub fn new(id: u32, random: Stream) -> Self {
-        Self { id, random, desk: Desk::new(), leaders: BTreeMap::new(), atlas_due: 0, asks_at: 0 }
+        let (leaders, newest) = (BTreeMap::new(), BTreeMap::new());
+        Self { id, random, desk: Desk::new(), leaders, newest, atlas_due: 0, asks_at: 0 }
     }
 
     fn learn(&mut self, response: &MetadataResponse) {
@@ -56,6 +59,11 @@ impl Asker {
             for partition in &topic.partitions {
                 let id = TopicPartition { topic: topic.id, partition: partition.partition };
                 let Some(leader) = partition.leader else { continue };
+                let newest = self.newest.entry(id).or_insert(partition.leader_epoch);
+                if partition.leader_epoch < *newest {
+                    continue;
+                }
+                *newest = partition.leader_epoch;
                 let fresh = Known { leader, epoch: partition.leader_epoch, is_asked: false };
                 let known = self.leaders.entry(id).or_insert(fresh);
                 if partition.leader_epoch > known.epoch {
