@@ -71,7 +71,8 @@ impl Asker {
                 }
             }
         }
-        self.leaders.retain(|id, _| response.topics.iter().any(|topic| topic.id == id.topic));
+        // What is asked of one that is gone is answered before it is asked of one that is there again.
+        self.leaders.retain(|id, known| known.is_asked || response.topics.iter().any(|topic| topic.id == id.topic));
     }
 
     fn ask(&mut self, scene: &mut Scene<'_>) {
