@@ -84,7 +84,10 @@ impl Quorum {
             })
         };
         let (turn, timeout) = (self.turn, self.waits.request);
-        let calls: Vec<_> = self.others().map(|to| Order::Call { to, request: request(to), timeout, turn }).collect();
+        // Who voted at first may know a leader whom this node's log does not know for a voter yet.
+        let asked: Vec<NodeId> = if pre_vote { self.acquaintances() } else { self.others().collect() };
+        let calls: Vec<_> =
+            asked.into_iter().map(|to| Order::Call { to, request: request(to), timeout, turn }).collect();
         self.orders.extend(calls);
     }
 
@@ -128,6 +131,9 @@ impl Quorum {
     /// Somebody does not vote for this node, or cannot be asked. When no majority is left to hope for, it tries again
     /// before the election's time is up: by then the voters may know more.
     pub(super) fn on_refused(&mut self, now: Instant, voter: NodeId) {
+        if !self.voters.contains(&voter) {
+            return;
+        }
         let (enough, voters) = (self.majority(), self.voters.len());
         let wait = self.backoff();
         let (Role::Prospective(election) | Role::Candidate(election)) = &mut self.role else { return };

@@ -112,3 +112,21 @@ fn a_node_on_another_disk_than_its_voters_never_asks_itself() {
     assert_eq!(calls(&mut quorum), []);
     assert!(!quorum.is_alone() && quorum.next_deadline().is_some(), "it waits for somebody who tells it");
 }
+
+#[test]
+fn a_voter_whose_set_is_out_of_date_asks_those_of_the_first_one_too() {
+    let mut quorum = voter(3, &[1], None);
+    follow(&mut quorum, 2);
+    receive(&mut quorum, 1, voters(1, 2, &[1, 2]));
+    quorum.persisted(START, Offset(2), 0);
+    lose_leader(&mut quorum);
+    let asked: Vec<i32> =
+        calls(&mut quorum).iter().filter(|(_, r)| matches!(r, PeerRequest::Vote(_))).map(|(to, _)| *to).collect();
+    assert_eq!((quorum.role(), asked), (RoleName::Prospective, alloc::vec![2, 3]));
+    grant(&mut quorum, 3);
+    assert_eq!(quorum.role(), RoleName::Prospective, "it does not vote");
+    let response =
+        VoteResponse { error: ErrorCode::None, epoch: LeaderEpoch(5), leader: Some(NodeId(3)), granted: false };
+    quorum.answered(START, NodeId(3), quorum.turn(), Ok(PeerResponse::Vote(response)));
+    assert_eq!((quorum.leader(), quorum.epoch()), (Some(NodeId(3)), LeaderEpoch(5)));
+}
