@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn leaders_come_from_the_in_sync_or_the_eligible() {
         assert_eq!(play(&[state(0, 0, &[0, 1]), state(1, 1, &[1])]), None);
-        assert_eq!(play(&[state(0, 0, &[0, 1]), state(2, 1, &[2])]), Some("unclean-election"));
+        let outside = PartitionState { replicas: (0..3).map(NodeId).collect(), ..state(2, 1, &[2]) };
+        assert_eq!(play(&[state(0, 0, &[0, 1]), outside]), Some("unclean-election"));
         let marked = PartitionState { unclean: true, ..state(2, 1, &[2]) };
         assert_eq!(play(&[state(0, 0, &[0, 1]), marked]), None);
         let moved = PartitionState { replicas: vec![NodeId(2)], ..state(2, 1, &[2]) };

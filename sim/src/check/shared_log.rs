@@ -299,8 +299,8 @@ mod tests {
         let mut canon = Canon::default();
         let [first, second, _] = three();
         let committed = [stamped(first.clone(), 1), stamped(second, 3)];
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed[..1]), Offset(1), LeaderEpoch::FIRST), Ok(true));
-        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed), Offset(2), LeaderEpoch::FIRST), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed[..1]), Offset(1), LeaderEpoch(1)), Ok(true));
+        assert_eq!(marked(&mut canon, NodeId(0), &book(&committed), Offset(2), LeaderEpoch(3)), Ok(true));
         let late = |has: &[Batch]| anomaly(leads(&canon, NodeId(1), &book(has), LeaderEpoch(2)));
         assert_eq!(late(&committed[..1]), None);
         assert_eq!(late(&[]), Some("leader-lacks-committed"), "that was committed before it was elected");
