@@ -3,7 +3,7 @@
 //! | anomaly | rule |
 //! |---|---|
 //! | inconsistent-offsets | one offset of a partition held two values |
-//! | duplicate | one value stood at two offsets although its producer promises once |
+//! | duplicate | one value stood at two offsets although its producer promises once, and no replica began between them |
 //! | lost-write | an acknowledged value is not there, below what was read |
 //! | unseen | an acknowledged value lies past all that can be read |
 //! | nonmonotonic-poll | offsets of one assignment went back |
@@ -99,8 +99,18 @@ fn places(history: &History) -> Result<Places, Violation> {
 fn duplicates(history: &History, places: &Places) -> Result<(), Violation> {
     for (&value, offsets) in &places.by_value {
         let sent = &history.sends[value as usize];
-        if sent.exactly_once && offsets.len() > 1 {
-            let subject = format!("{}@{}", sent.to, offsets[1]);
+        if !sent.exactly_once {
+            continue;
+        }
+        let mut sorted = offsets.clone();
+        sorted.sort();
+        for pair in sorted.windows(2) {
+            // A replica that began anew between the two never had the first, nor its producer's sequence.
+            let mut between = history.begun_anew.range((sent.to, pair[0].next())..=(sent.to, pair[1]));
+            if between.next().is_some() {
+                continue;
+            }
+            let subject = format!("{}@{}", sent.to, pair[1]);
             return Err(violation(CODE, "duplicate", subject, format!("value {value} stands at offsets {offsets:?}")));
         }
     }
@@ -306,6 +316,21 @@ mod tests {
         assert_eq!(anomaly(&history), "duplicate");
         history.sends[2].exactly_once = false;
         assert_eq!(check(&history), Ok(()));
+    }
+
+    #[test]
+    fn a_value_may_stand_again_past_where_a_replica_began_that_never_had_it() {
+        let again = |begun: i64| {
+            let mut history = good(3);
+            last(&mut history).start = Some(Offset(2));
+            last(&mut history).seen = vec![(Offset(2), 2), (Offset(3), 1)];
+            last(&mut history).end = Some(Offset(4));
+            history.begun_anew.insert((here(), Offset(begun)));
+            duplicates(&history, &places(&history).expect("each offset has one value")).map_err(|why| why.anomaly)
+        };
+        assert_eq!(again(2), Ok(()));
+        assert_eq!(again(1), Err("duplicate"), "it has the first and knows its producer");
+        assert_eq!(again(4), Err("duplicate"), "that was later");
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Host {
                     // What was told in an earlier epoch binds nobody in this one.
                     ledger.told_high_watermark = Offset::ZERO;
                 }
+                if let Job::RaiseLogStart { to } = order
+                    && *to > ledger.end
+                {
+                    history.begun_anew.insert((id, *to));
+                }
                 if let Job::Truncate { to } = order
                     && *to < ledger.told_high_watermark
                     && ledger.config.durability != Durability::Fsync
