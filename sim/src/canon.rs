@@ -75,6 +75,12 @@ pub struct PartitionState {
     pub unclean: bool,
 }
 
+impl PartitionState {
+    fn could_lead(&self, node: NodeId) -> bool {
+        self.isr.contains(&node) || self.elr.contains(&node)
+    }
+}
+
 /// The snapshots of one data directory.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
@@ -115,6 +121,8 @@ pub struct Canon {
     pub unclean: BTreeSet<TopicPartition>,
     /// What was durable in each log of a disk that was taken away: it may have been acknowledged before.
     pub taken: BTreeMap<(usize, TopicPartition), Offset>,
+    /// The newest partition epoch when a disk was taken away from a node that could lead the partition.
+    pub wiped: BTreeMap<(usize, TopicPartition), PartitionEpoch>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
     /// The voters of the metadata quorum, by the place of the record that names them and its epoch.
@@ -201,6 +209,31 @@ impl Canon {
         replicas.iter().copied().filter(|node| is_replica(node) && !had(node)).collect()
     }
 
+    /// A node's disk is taken away: what it could lead it cannot lead any more, whatever the metadata says until it has
+    /// registered anew.
+    pub fn wiped(&mut self, node: NodeId) {
+        for (id, states) in &self.states {
+            let Some((at, _)) = states.last_key_value().filter(|(_, state)| state.could_lead(node)) else { continue };
+            self.wiped.insert((node.0 as usize, *id), *at);
+        }
+    }
+
+    /// Can nobody lead this partition because its last complete replicas went with their disks? Each of them could lead,
+    /// as far as anybody knew, from when its disk was taken away until the metadata took note: who has come back into sync
+    /// since does not count.
+    pub fn went_with_disks(&self, id: TopicPartition) -> bool {
+        let Some(states) = self.states.get(&id) else { return false };
+        let lacks = |state: &PartitionState| state.isr.is_empty() && state.elr.is_empty();
+        if !states.values().next_back().is_some_and(|state| state.leader.is_none() && lacks(state)) {
+            return false;
+        }
+        let Some((end, last)) = states.iter().rev().find(|(_, state)| !lacks(state)) else { return false };
+        last.isr.iter().chain(&last.elr).all(|&node| {
+            let wiped = self.wiped.get(&(node.0 as usize, id)).filter(|at| *at <= end);
+            wiped.is_some_and(|at| states.range(*at..=*end).all(|(_, state)| state.could_lead(node)))
+        })
+    }
+
     /// How many nodes are to have a log, as far as anybody knows.
     pub fn replica_count(&self, id: TopicPartition) -> usize {
         let newest = self.states.get(&id).and_then(|states| states.values().next_back());
@@ -224,5 +257,46 @@ impl Canon {
         let Some((_, print)) = committed.batches.range(..end).next_back() else { return true };
         print.base < ledger.log_start.max(committed.start)
             || ledger.held.get(&print.base).is_some_and(|held| Print::of(&held.header) == *print)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelog_core::ids::TopicId;
+
+    use super::*;
+    use crate::history::partition;
+
+    fn state(leader: Option<i32>, isr: &[i32], elr: &[i32]) -> PartitionState {
+        let nodes = |ids: &[i32]| ids.iter().copied().map(NodeId).collect();
+        PartitionState {
+            leader: leader.map(NodeId),
+            leader_epoch: LeaderEpoch(0),
+            replicas: nodes(&[1, 2]),
+            isr: nodes(isr),
+            elr: nodes(elr),
+            unclean: false,
+        }
+    }
+
+    #[test]
+    fn a_partition_goes_with_the_disks_of_all_who_could_lead_it_and_by_nothing_else() {
+        let id = partition(TopicId([7; 16]), 0);
+        let mut canon = Canon::default();
+        let note = |canon: &mut Canon, at, state| canon.states.entry(id).or_default().insert(PartitionEpoch(at), state);
+        note(&mut canon, 0, state(Some(1), &[1, 2], &[]));
+        canon.wiped(NodeId(1));
+        note(&mut canon, 1, state(Some(1), &[1], &[]));
+        note(&mut canon, 2, state(None, &[], &[1]));
+        assert!(!canon.went_with_disks(id), "nobody has taken note");
+        note(&mut canon, 3, state(None, &[], &[]));
+        assert!(canon.went_with_disks(id));
+        note(&mut canon, 4, state(Some(2), &[2], &[]));
+        assert!(!canon.went_with_disks(id), "there is a leader");
+        note(&mut canon, 5, state(None, &[], &[]));
+        assert!(!canon.went_with_disks(id), "the last one has its disk");
+        note(&mut canon, 6, state(Some(1), &[1], &[]));
+        note(&mut canon, 7, state(None, &[], &[]));
+        assert!(!canon.went_with_disks(id), "it was not complete all the time since its disk was taken away");
     }
 }

@@ -133,6 +133,8 @@ pub struct World {
     phase: Phase,
     phase_began: u64,
     crashed_at_end: bool,
+    /// Is there a partition that went with the disks of all who could lead it?
+    has_spared_lost: bool,
     second: (u64, u64),
 }
 
@@ -224,6 +226,7 @@ impl World {
             phase: Phase::Chaos,
             phase_began: 0,
             crashed_at_end: false,
+            has_spared_lost: false,
             second: (0, 0),
             seed,
             config,

@@ -29,11 +29,13 @@ impl World {
             Phase::Settle | Phase::FinalRead => {
                 self.thaw_the_needed();
                 // Where data has rotted writers may wait for ever; the last reader knows which partitions to spare.
-                let judged = if self.oracle.rotten().is_empty() { 0 } else { self.clients.len() - 1 };
+                let lost = !self.oracle.rotten().is_empty() || self.has_spared_lost;
+                let judged = if lost { self.clients.len() - 1 } else { 0 };
                 let waits = self.clients[judged..].iter().find_map(|client| client.actor.unfinished(self.phase));
                 let is_client = waits.is_some();
                 let waits = waits.or_else(|| self.down()).or_else(|| self.unsettled());
                 match waits {
+                    Some(_) if now - self.phase_began > SETTLE_MAX && self.spare_the_lost() => self.phase_began = now,
                     Some(why) if now - self.phase_began > SETTLE_MAX => {
                         let reasons = self.explain_unrecoverable();
                         let more = self.unsettled().map(|more| format!("; {more}")).unwrap_or_default();
@@ -62,6 +64,23 @@ impl World {
         }
         self.queue.after(LOOK_EVERY, Event::Look);
         Ok(false)
+    }
+
+    /// Asks nothing more of partitions that went with the disks of all who could lead them: only a person who decides to do
+    /// without what they held can bring them back. Returns whether there were any that nobody had thought of.
+    fn spare_the_lost(&mut self) -> bool {
+        let now = self.queue.now();
+        let canon = &self.oracle.canon;
+        let lost = canon.states.keys().filter(|id| !canon.spared.contains(id) && canon.went_with_disks(**id));
+        let lost: Vec<_> = lost.copied().collect();
+        for id in &lost {
+            self.trace.line(now, || format!("-- {id} went with its disks --"));
+            self.oracle.canon.spared.insert(*id);
+            self.oracle.history.rotten.insert(*id);
+            self.oracle.history.reported_corrupt.insert(*id);
+        }
+        self.has_spared_lost |= !lost.is_empty();
+        !lost.is_empty()
     }
 
     /// What the oracle knows that could stand in the way (simulation.md §1.8).

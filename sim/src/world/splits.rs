@@ -1,6 +1,9 @@
 //! Blows that only a cluster takes: splits, all nodes at once, empty disks, starving processes.
 
-use tidelog_core::quorum::{Quorum, RoleName};
+use tidelog_core::{
+    ids::NodeId,
+    quorum::{Quorum, RoleName},
+};
 
 use super::{Event, World};
 use crate::{
@@ -136,6 +139,7 @@ impl World {
         self.hosts[node].wipe();
         self.directories[node] = self.hosts[node].directory();
         let canon = &mut self.oracle.canon;
+        canon.wiped(NodeId(node as i32));
         for ((_, id), ledger) in self.oracle.ledgers.extract_if(.., |(of, _), _| *of == node) {
             canon.removed(node, id);
             canon.taken.insert((node, id), ledger.promised);
