@@ -11,13 +11,17 @@ use std::{
 
 use tidelog_core::{
     epoch::{LeaderEpoch, PartitionEpoch},
-    ids::{DirectoryId, JobId, NodeId, TopicPartition},
+    ids::{DirectoryId, JobId, NodeId, PartitionId, TopicId, TopicPartition},
     message::SnapshotId,
     offset::Offset,
     record::BatchHeader,
 };
 
 use crate::ledger::Ledger;
+
+/// The first and the last partition there can be.
+const FIRST: TopicPartition = TopicPartition { topic: TopicId([0; 16]), partition: PartitionId(i32::MIN) };
+const LAST: TopicPartition = TopicPartition { topic: TopicId([u8::MAX; 16]), partition: PartitionId(i32::MAX) };
 
 /// What tells a batch from any other that could stand in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +79,6 @@ pub struct PartitionState {
     pub unclean: bool,
 }
 
-impl PartitionState {
-    fn could_lead(&self, node: NodeId) -> bool {
-        self.isr.contains(&node) || self.elr.contains(&node)
-    }
-}
-
 /// The snapshots of one data directory.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
@@ -121,8 +119,11 @@ pub struct Canon {
     pub unclean: BTreeSet<TopicPartition>,
     /// What was durable in each log of a disk that was taken away: it may have been acknowledged before.
     pub taken: BTreeMap<(usize, TopicPartition), Offset>,
-    /// The newest partition epoch when a disk was taken away from a node that could lead the partition.
-    pub wiped: BTreeMap<(usize, TopicPartition), PartitionEpoch>,
+    /// From which to which partition epoch the metadata did not know that a replica's disk had been taken away: up to the
+    /// one that was the newest when the node was first seen to be registered with its new disk.
+    pub wiped: BTreeMap<(usize, TopicPartition), (PartitionEpoch, Option<PartitionEpoch>)>,
+    /// The new disks of nodes that have not registered with them.
+    pub new_disks: BTreeMap<NodeId, DirectoryId>,
     /// The high watermarks that each node's present process has reached.
     pub marks: BTreeMap<(usize, TopicPartition), Offset>,
     /// The voters of the metadata quorum, by the place of the record that names them and its epoch.
@@ -209,18 +210,31 @@ impl Canon {
         replicas.iter().copied().filter(|node| is_replica(node) && !had(node)).collect()
     }
 
-    /// A node's disk is taken away: what it could lead it cannot lead any more, whatever the metadata says until it has
-    /// registered anew.
-    pub fn wiped(&mut self, node: NodeId) {
+    /// A node's disk is taken away, and it gets this one: whatever the metadata says of its replicas until it has registered
+    /// anew is void.
+    pub fn wiped(&mut self, node: NodeId, disk: DirectoryId) {
+        self.new_disks.insert(node, disk);
         for (id, states) in &self.states {
-            let Some((at, _)) = states.last_key_value().filter(|(_, state)| state.could_lead(node)) else { continue };
-            self.wiped.insert((node.0 as usize, *id), *at);
+            let Some((at, _)) = states.last_key_value().filter(|(_, state)| state.replicas.contains(&node)) else {
+                continue;
+            };
+            let known = self.wiped.entry((node.0 as usize, *id)).or_insert((*at, None));
+            if known.1.is_some() {
+                *known = (*at, None);
+            }
         }
     }
 
-    /// Can nobody lead this partition because its last complete replicas went with their disks? Each of them could lead,
-    /// as far as anybody knew, from when its disk was taken away until the metadata took note: who has come back into sync
-    /// since does not count.
+    /// A node is registered with its new disk, in an image whose states of partitions are not noted yet.
+    pub fn has_registered(&mut self, node: NodeId) {
+        self.new_disks.remove(&node);
+        for ((_, id), (_, until)) in self.wiped.range_mut((node.0 as usize, FIRST)..=(node.0 as usize, LAST)) {
+            *until = until.or_else(|| Some(*self.states.get(id)?.last_key_value()?.0));
+        }
+    }
+
+    /// Can nobody lead this partition because those who were the last to count as complete had lost their disks then, which
+    /// the metadata did not know yet?
     pub fn went_with_disks(&self, id: TopicPartition) -> bool {
         let Some(states) = self.states.get(&id) else { return false };
         let lacks = |state: &PartitionState| state.isr.is_empty() && state.elr.is_empty();
@@ -228,9 +242,9 @@ impl Canon {
             return false;
         }
         let Some((end, last)) = states.iter().rev().find(|(_, state)| !lacks(state)) else { return false };
-        last.isr.iter().chain(&last.elr).all(|&node| {
-            let wiped = self.wiped.get(&(node.0 as usize, id)).filter(|at| *at <= end);
-            wiped.is_some_and(|at| states.range(*at..=*end).all(|(_, state)| state.could_lead(node)))
+        last.isr.iter().chain(&last.elr).all(|node| {
+            let wiped = self.wiped.get(&(node.0 as usize, id));
+            wiped.is_some_and(|(from, until)| from <= end && until.is_none_or(|until| *end <= until))
         })
     }
 
@@ -262,8 +276,6 @@ impl Canon {
 
 #[cfg(test)]
 mod tests {
-    use tidelog_core::ids::TopicId;
-
     use super::*;
     use crate::history::partition;
 
@@ -284,19 +296,21 @@ mod tests {
         let id = partition(TopicId([7; 16]), 0);
         let mut canon = Canon::default();
         let note = |canon: &mut Canon, at, state| canon.states.entry(id).or_default().insert(PartitionEpoch(at), state);
-        note(&mut canon, 0, state(Some(1), &[1, 2], &[]));
-        canon.wiped(NodeId(1));
-        note(&mut canon, 1, state(Some(1), &[1], &[]));
-        note(&mut canon, 2, state(None, &[], &[1]));
+        note(&mut canon, 0, state(Some(2), &[2], &[]));
+        canon.wiped(NodeId(1), DirectoryId([9; 16]));
+        note(&mut canon, 1, state(Some(2), &[1, 2], &[]));
+        note(&mut canon, 2, state(Some(1), &[1], &[]));
+        note(&mut canon, 3, state(None, &[], &[1]));
         assert!(!canon.went_with_disks(id), "nobody has taken note");
-        note(&mut canon, 3, state(None, &[], &[]));
-        assert!(canon.went_with_disks(id));
-        note(&mut canon, 4, state(Some(2), &[2], &[]));
+        canon.has_registered(NodeId(1));
+        note(&mut canon, 4, state(None, &[], &[]));
+        assert!(canon.went_with_disks(id), "it had joined as whom it was before");
+        note(&mut canon, 5, state(Some(2), &[2], &[]));
         assert!(!canon.went_with_disks(id), "there is a leader");
-        note(&mut canon, 5, state(None, &[], &[]));
+        note(&mut canon, 6, state(None, &[], &[]));
         assert!(!canon.went_with_disks(id), "the last one has its disk");
-        note(&mut canon, 6, state(Some(1), &[1], &[]));
-        note(&mut canon, 7, state(None, &[], &[]));
-        assert!(!canon.went_with_disks(id), "it was not complete all the time since its disk was taken away");
+        note(&mut canon, 7, state(Some(1), &[1], &[]));
+        note(&mut canon, 8, state(None, &[], &[]));
+        assert!(!canon.went_with_disks(id), "it was complete on its new disk");
     }
 }

@@ -8,7 +8,7 @@
 use tidelog_core::{
     cluster::Image,
     epoch::PartitionEpoch,
-    ids::{BrokerEpoch, NodeId, PartitionId, TopicPartition},
+    ids::{BrokerEpoch, DirectoryId, NodeId, PartitionId, TopicPartition},
     message::{AlterPartitionRequest, AlterPartitionResponse},
     offset::Offset,
 };
@@ -40,6 +40,11 @@ pub struct Change {
 /// A node's image as it is now; returns what nobody had seen before.
 pub fn seen(canon: &mut Canon, image: &Image) -> Result<Vec<Change>, Violation> {
     let mut changes = Vec::new();
+    let is_there = |(node, disk): (&NodeId, &DirectoryId)| {
+        image.broker(*node).filter(|broker| broker.directory == *disk).map(|_| *node)
+    };
+    let registered: Vec<NodeId> = canon.new_disks.iter().filter_map(is_there).collect();
+    registered.into_iter().for_each(|node| canon.has_registered(node));
     for topic in image.topics() {
         for (number, partition) in topic.partitions.iter().enumerate() {
             let id = TopicPartition { topic: topic.id, partition: PartitionId(number as i32) };

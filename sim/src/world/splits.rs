@@ -139,7 +139,7 @@ impl World {
         self.hosts[node].wipe();
         self.directories[node] = self.hosts[node].directory();
         let canon = &mut self.oracle.canon;
-        canon.wiped(NodeId(node as i32));
+        canon.wiped(NodeId(node as i32), self.directories[node]);
         for ((_, id), ledger) in self.oracle.ledgers.extract_if(.., |(of, _), _| *of == node) {
             canon.removed(node, id);
             canon.taken.insert((node, id), ledger.promised);
