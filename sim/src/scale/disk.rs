@@ -12,6 +12,18 @@ struct State {
     files: Vec<Vec<u8>>,
 }
 
+impl State {
+    /// The names that begin so.
+    fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a String> {
+        self.names.range(folder.to_owned()..).map(|(name, _)| name).take_while(move |name| name.starts_with(folder))
+    }
+
+    /// The same, where the names are about to change.
+    fn names_in(&self, folder: &str) -> Vec<String> {
+        self.below(folder).cloned().collect()
+    }
+}
+
 /// The disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PlainDisk(Rc<RefCell<State>>);
@@ -101,14 +113,7 @@ impl Disk for PlainDisk {
         let what = state.names.remove(from).ok_or_else(|| not_found(from))?;
         state.names.insert(to.to_owned(), what);
         let inside = below(from);
-        let moved: Vec<String> = state
-            .names
-            .range(inside.clone()..)
-            .map(|(name, _)| name)
-            .take_while(|name| name.starts_with(&inside))
-            .cloned()
-            .collect();
-        for name in moved {
+        for name in state.names_in(&inside) {
             let what = state.names.remove(&name).flatten();
             state.names.insert(format!("{to}/{}", &name[inside.len()..]), what);
         }
@@ -124,15 +129,7 @@ impl Disk for PlainDisk {
 
     fn remove_dir(&self, path: &str) -> Result<(), DiskError> {
         let mut state = self.0.borrow_mut();
-        let inside = below(path);
-        let names: Vec<String> = state
-            .names
-            .range(inside.clone()..)
-            .map(|(name, _)| name)
-            .take_while(|name| name.starts_with(&inside))
-            .cloned()
-            .collect();
-        for name in names {
+        for name in state.names_in(&below(path)) {
             if let Some(file) = state.names.remove(&name).flatten() {
                 state.files[file] = Vec::new();
             }
@@ -147,9 +144,7 @@ impl Disk for PlainDisk {
         }
         let inside = below(path);
         let mut found: Vec<String> = Vec::new();
-        for name in
-            state.names.range(inside.clone()..).map(|(name, _)| name).take_while(|name| name.starts_with(&inside))
-        {
+        for name in state.below(&inside) {
             let rest = &name[inside.len()..];
             let first = rest.split('/').next().unwrap_or(rest);
             if !first.is_empty() && found.last().is_none_or(|last| last != first) {
