@@ -146,6 +146,7 @@ impl World {
         let host = &mut self.hosts[node];
         host.disk.set_weather(|weather| *weather = Default::default());
         host.disk.die_after(u64::MAX / 2);
+        host.disk.hurry();
         host.clock.correct();
         if host.paused_until.is_some() {
             self.queue.after(0, Event::Resume(node));
