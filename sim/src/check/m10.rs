@@ -26,6 +26,8 @@ pub struct Contact {
 pub struct View<'a> {
     /// Who it is.
     pub me: NodeId,
+    /// The newest epoch that it knows.
+    pub epoch: LeaderEpoch,
     /// The epoch it leads in, if it leads.
     pub leads: Option<LeaderEpoch>,
     /// Is it on its way out?
@@ -59,7 +61,8 @@ impl Contact {
         });
         let Some((epoch, since)) = self.leads else {
             return match before {
-                Some((epoch, _)) if was_alone && view.voters == [view.me] && !view.stops => {
+                // A voter of before may know of a newer epoch: one that this node, which has lost power since, helped to begin.
+                Some((epoch, _)) if was_alone && view.voters == [view.me] && !view.stops && view.epoch == epoch => {
                     let why = format!("node {} is the only voter and leads epoch {epoch} no longer", view.me);
                     Err(violation(CODE, "resigned-alone", view.me, why))
                 }
@@ -92,7 +95,8 @@ mod tests {
 
     fn view(voters: &[NodeId], leads: bool, at: u64) -> View<'_> {
         let leads = leads.then_some(LeaderEpoch(3));
-        View { me: NodeId(0), leads, stops: false, voters, at: at * SECOND, runs_since: 0, patience: 2 * SECOND }
+        let epoch = LeaderEpoch(3);
+        View { me: NodeId(0), epoch, leads, stops: false, voters, at: at * SECOND, runs_since: 0, patience: 2 * SECOND }
     }
 
     #[test]
@@ -117,7 +121,9 @@ mod tests {
         assert!(contact.check(&view(&voters, true, 1)).is_ok());
         assert!(contact.check(&view(&voters, true, 100)).is_ok());
         assert!(contact.clone().check(&View { stops: true, ..view(&voters, false, 101) }).is_ok());
-        let alone = contact.check(&view(&voters, false, 101)).map_err(|violation| violation.anomaly);
+        let alone = contact.clone().check(&view(&voters, false, 101)).map_err(|violation| violation.anomaly);
         assert_eq!(alone, Err("resigned-alone"));
+        let newer = View { epoch: LeaderEpoch(4), ..view(&voters, false, 101) };
+        assert!(contact.check(&newer).is_ok(), "somebody who voted before has told it of another epoch");
     }
 }

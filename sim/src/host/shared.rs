@@ -153,6 +153,7 @@ impl Host {
             m_votes::remembers(canon, me, env.directories[self.index], quorum.epoch())?;
             let view = m10::View {
                 me,
+                epoch: quorum.epoch(),
                 leads: quorum.is_leader().then(|| quorum.epoch()),
                 stops: quorum.role() == RoleName::Resigned,
                 voters: quorum.voters(),
