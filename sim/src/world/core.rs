@@ -76,7 +76,7 @@ impl World {
         if self.hosts.iter().all(|host| host.quorum().is_none()) || !self.outvoted(inside).is_empty() {
             return false;
         }
-        let least = self.config.min_isr.min(self.config.replication).min(self.config.brokers()) as usize;
+        let least = self.least();
         let newest = |(id, states): (&TopicPartition, &BTreeMap<_, PartitionState>)| {
             states.values().next_back().map(|state| (*id, state.clone()))
         };
@@ -87,6 +87,11 @@ impl World {
             eligible.iter().any(|node| counts(&node))
                 && state.replicas.iter().filter(counts).count() >= least.min(state.replicas.len())
         })
+    }
+
+    /// How many replicas a write needs at the least.
+    fn least(&self) -> usize {
+        self.config.min_isr.min(self.config.replication).min(self.config.brokers()) as usize
     }
 
     /// The sets of voters of which no majority is inside.
@@ -100,14 +105,19 @@ impl World {
         self.oracle.ledgers.get(&(node.0 as usize, id)).is_some_and(|ledger| ledger.rotten)
     }
 
-    /// What was under way when the core was chosen may have made somebody outside the only one who can lead: they are
-    /// healed after all.
+    /// What was under way when the core was chosen may have made somebody outside the only one who can lead, or have moved a
+    /// partition to where too few are inside for a write: they are healed after all.
     pub(super) fn thaw_the_needed(&mut self) {
         let inside = |node: &NodeId| self.frozen.get(node.0 as usize).is_some_and(Option::is_none);
         let states = self.oracle.canon.states.values().filter_map(|states| states.values().next_back());
         let needed = states.filter_map(|state| {
             let eligible = if state.isr.is_empty() { &state.elr } else { &state.isr };
-            if eligible.iter().any(inside) { None } else { eligible.first().copied() }
+            if !eligible.iter().any(inside) {
+                return eligible.first().copied();
+            }
+            let enough = self.least().min(state.replicas.len());
+            let has_enough = state.replicas.iter().filter(|node| inside(node)).count() >= enough;
+            if has_enough { None } else { state.replicas.iter().find(|node| !inside(node)).copied() }
         });
         let voters = self.outvoted(inside).into_iter().flatten();
         let needed: Vec<usize> = needed.chain(voters).map(|node| node.0 as usize).collect();
