@@ -1,7 +1,7 @@
 //! The phases of a run: when one is over, what heals between two, and the judgement at the end.
 
 use super::{Event, Failure, World};
-use tidelog_core::log::LogError;
+use tidelog_core::{log::LogError, offset::Offset};
 
 use crate::{
     actor::{MS, Phase},
@@ -202,7 +202,10 @@ impl World {
                 // Who was left out when an unclean leader was elected still has what that one lacks.
                 let differs = self.oracle.canon.unclean.contains(&id) && self.frozen[host.index].is_some();
                 if !ledger.compacted && !self.oracle.canon.spared.contains(&id) && !differs {
-                    copies.compare(id, host.index, start, &held).map_err(Failure::Broken)?;
+                    // What a leader has let go nobody answers for: a crash may bring it back, and a replica that was away
+                    // may have had something else there.
+                    let let_go = self.oracle.canon.committed.get(&id).map_or(Offset::ZERO, |committed| committed.start);
+                    copies.compare(id, host.index, start.max(let_go), &held).map_err(Failure::Broken)?;
                 }
                 let held: Vec<Held> = held.iter().map(Held::of).collect();
                 let left: usize = held.iter().map(|held| held.notes.len()).sum();
