@@ -9,7 +9,11 @@
 //! So a process that began after an unclean stop and ended before it had registered leaves none, however little there was
 //! to close: a broker opens its partitions once it is registered, and that is the sign.
 
+mod cleaning;
+mod folders;
+mod ownership;
 mod points;
+mod ticket;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -19,26 +23,24 @@ use alloc::{
 
 use bytes::Bytes;
 
-use self::points::{CHECKPOINTS, load, set};
+pub use self::ticket::SyncTicket;
+
+use self::{
+    folders::{holds_log, list},
+    points::{CHECKPOINTS, load, set},
+};
 use super::{
-    DirState, Disk, DiskError, Identity, Job, JobOutcome, LogConfig, LogError, LogState, RecoveryReport,
+    DirState, Disk, DiskError, Identity, Job, JobOutcome, LogError, LogState, RecoveryReport,
     checkpoint::{self, OffsetCheckpoint},
-    clean::{CleanProgress, Cleaning},
+    clean::Cleaning,
     meta_properties::{self, MetaError},
     metadata_snapshots, names,
-    place::Place,
-    recovery::{self, Found, Opening, Points, Progress},
+    recovery::{Opening, Progress},
     retention,
     settle::Settlement,
     store::Log,
 };
-use crate::{
-    ids::{LogId, TopicId},
-    message::LogRead,
-    mutant,
-    offset::Offset,
-    time::Timestamp,
-};
+use crate::{ids::LogId, message::LogRead, mutant, offset::Offset, time::Timestamp};
 
 /// Files of closed logs that are gathered before they are synced: many share the waits, and each is held open.
 const CLOSING_FILES_MAX: usize = 2048;
@@ -117,45 +119,6 @@ pub enum Step {
     Sync(JobOutcome),
     /// It is long work: call [`LogDir::resume`]; other logs may have their turn before.
     Again,
-}
-
-/// What one sync covers. It can be carried to another thread.
-pub struct SyncTicket<D: Disk> {
-    files: Vec<D::File>,
-    dirs: Vec<String>,
-    end: Offset,
-    generation: u64,
-}
-
-impl<D: Disk> SyncTicket<D> {
-    /// Syncs. Once: after an error nothing that the ticket covers may be trusted.
-    pub fn run(&self, disk: &D) -> Result<(), DiskError> {
-        let once = || disk.sync_all(&self.files, &self.dirs);
-        if mutant!(X81) { once().or_else(|_| once()) } else { once() }
-    }
-
-    /// Syncs for many logs at once, which takes less time than for one after another. The outcome is that of each.
-    pub fn run_all<'a>(tickets: impl Iterator<Item = &'a Self>, disk: &D) -> Result<(), DiskError>
-    where
-        D: 'a,
-    {
-        let (mut files, mut dirs) = (Vec::new(), BTreeSet::new());
-        for ticket in tickets {
-            files.extend(ticket.files.iter().cloned());
-            dirs.extend(ticket.dirs.iter().cloned());
-        }
-        disk.sync_all(&files, &dirs.into_iter().collect::<Vec<_>>())
-    }
-
-    /// Everything below is durable once it has succeeded.
-    pub fn end(&self) -> Offset {
-        self.end
-    }
-
-    /// Is there nothing to sync?
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.dirs.is_empty()
-    }
 }
 
 enum Slot<D: Disk> {
@@ -572,134 +535,8 @@ impl<D: Disk> LogDir<D> {
         Ok(())
     }
 
-    /// Begins a round of cleaning, if there is something to clean.
-    fn begin_clean(&mut self, log: LogId, bound: Offset, wall: Timestamp) -> Result<bool, LogError> {
-        if self.cleanings.contains_key(&log) {
-            return Ok(false);
-        }
-        let open = self.log(log)?;
-        if open.config.cleanup.compact && open.segments.len() > 1 && open.wants_checkpoint() {
-            // Only what a checkpoint vouches for is cleaned, and the core need not know when there was one.
-            open.vouch()?;
-            self.note_points()?;
-            self.write_checkpoints()?;
-        }
-        self.begin_round(log, bound, wall)
-    }
-
-    fn begin_round(&mut self, log: LogId, bound: Offset, wall: Timestamp) -> Result<bool, LogError> {
-        let dir = self.log(log)?.at.dir.clone();
-        let cleaned_to = self.cleaner_points.0.get(&dir).copied();
-        let Some(cleaning) = Cleaning::begin(self.log(log)?, cleaned_to, bound, wall)? else { return Ok(false) };
-        self.cleanings.insert(log, cleaning);
-        Ok(true)
-    }
-
-    /// Goes on with a round. Where there is none any more, it was given up: the log was cut or closed meanwhile.
-    fn resume_clean(&mut self, log: LogId) -> Step {
-        let Some(mut cleaning) = self.cleanings.remove(&log) else { return self.log_as_it_is(log) };
-        let open = match self.log(log) {
-            Ok(open) => open,
-            Err(error) => return Step::Done(Err(error)),
-        };
-        match cleaning.step(open) {
-            Ok(CleanProgress::More) => {
-                self.cleanings.insert(log, cleaning);
-                Step::Again
-            }
-            Ok(CleanProgress::Done(clean_to)) => {
-                let dir = open.at.dir.clone();
-                let gained = self.cleaner_points.0.get(&dir).is_none_or(|&before| before < clean_to);
-                set(&mut self.cleaner_points, &dir, clean_to);
-                // A round whose map was full leaves the rest to the next.
-                let next = |dir: &mut Self| {
-                    if gained { dir.begin_round(log, cleaning.bound, cleaning.wall) } else { Ok(false) }
-                };
-                match self.write_checkpoints().and_then(|()| next(self)) {
-                    Ok(true) => Step::Again,
-                    Ok(false) => self.log_as_it_is(log),
-                    Err(error) => self.done(Err(error)),
-                }
-            }
-            Ok(CleanProgress::Abandoned) => self.log_as_it_is(log),
-            Err(error) => self.done(Err(error)),
-        }
-    }
-
     fn log_as_it_is(&mut self, log: LogId) -> Step {
         Step::Done(self.log(log).map(|open| trimmed(open)))
-    }
-
-    fn begin_open(
-        &mut self,
-        log: LogId,
-        dir: String,
-        topic_id: TopicId,
-        config: LogConfig,
-        wall: Timestamp,
-    ) -> Result<(), LogError> {
-        assert!(!self.logs.contains_key(&log), "log {log} is open already");
-        // It may be one of those that were just closed.
-        self.settle_closing()?;
-        self.evict(&dir)?;
-        let at = Place { disk: self.disk.clone(), dir, suffix: "" };
-        let mut names = match self.disk.list(&at.dir) {
-            Ok(names) => Some(names),
-            Err(DiskError::NotFound { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let mut owner = if names.is_some() { recovery::owner(&at, topic_id)? } else { None };
-        if mutant!(X20) {
-            owner = owner.map(|_| topic_id);
-        }
-        if mutant!(X48) && unreadable_snapshot(&at, names.as_deref().unwrap_or_default())? {
-            owner = Some(TopicId([0xff; 16]));
-        }
-        // Whose folder it is was never made durable, and so was none of the data in it; it may be an earlier topic's. That of
-        // the metadata log is never another's, and votes are durable in it before it is.
-        let vouched = |points: &OffsetCheckpoint| points.0.get(&at.dir).copied().unwrap_or(Offset::ZERO);
-        let is_vouched = vouched(&self.recovery_points) > vouched(&self.log_starts);
-        let nobodys = owner.is_none()
-            && !is_vouched
-            && at.dir != names::METADATA_DIR
-            && match &names {
-                Some(names) => holds_bytes(&self.disk, &at.dir, names)?,
-                None => false,
-            };
-        let stray = nobodys || owner.is_some_and(|owner| owner != topic_id);
-        if stray {
-            self.forget(&at.dir)?;
-            let aside = names::doomed_dir(&at.dir, owner.unwrap_or(TopicId([0; 16])), names::STRAY_DIR);
-            if nobodys && !list(&self.disk, &aside)?.is_empty() {
-                self.disk.remove_dir(&aside)?;
-            }
-            self.disk.rename(&at.dir, &aside)?;
-            self.disk.sync_dir("").map_err(LogError::Offline)?;
-        }
-        if stray {
-            (names, owner) = (None, None);
-        }
-        let points = Points {
-            recovery: self.recovery_points.0.get(&at.dir).copied(),
-            log_start: self.log_starts.0.get(&at.dir).copied(),
-            high_watermark: self.high_watermarks.0.get(&at.dir).copied(),
-            checkpointed: self.has_checkpoint,
-            cleaned: self.cleaner_points.0.contains_key(&at.dir),
-            clean: self.closed.remove(&at.dir) || (self.clean && !self.touched.contains(&at.dir)),
-        };
-        if names.is_none() {
-            if let Some(recovery) = points.recovery.filter(|&r| r > points.log_start.unwrap_or(Offset::ZERO)) {
-                let reason = alloc::format!("the folder is gone, though everything up to offset {recovery} was synced");
-                return Err(LogError::Corrupt { file: at.dir, position: 0, reason });
-            }
-            self.disk.create_dir(&at.dir)?;
-        }
-        self.touched.insert(at.dir.clone());
-        self.accounted |= at.dir != names::METADATA_DIR;
-        let found = Found { names: names.unwrap_or_default(), owned: owner.is_some() };
-        let opening = Opening::begin(at, found, topic_id, config, wall, points)?;
-        self.logs.insert(log, Slot::Opening(opening));
-        Ok(())
     }
 
     /// A crash on the way leaves a log that ends at `at` at most, and begins there as soon as the checkpoint says so.
@@ -745,42 +582,6 @@ impl<D: Disk> LogDir<D> {
             Err(error) => Err(error),
         }
     }
-
-    /// Another log has this folder still. Its topic is gone, and the order to delete it is on its way: a topic of the same
-    /// name does not wait for that.
-    fn evict(&mut self, dir: &str) -> Result<(), LogError> {
-        let in_the_way = |(id, slot): (&LogId, &Slot<D>)| (slot.log()?.at.dir == dir).then_some(*id);
-        match self.logs.iter().find_map(in_the_way) {
-            Some(log) => self.delete(log).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn delete(&mut self, log: LogId) -> Result<JobOutcome, LogError> {
-        let found = self.logs.get(&log).and_then(Slot::log);
-        let Some((dir, topic_id)) = found.map(|found| (found.at.dir.clone(), found.topic_id)) else {
-            return self.log(log).map(|_| JobOutcome::Done);
-        };
-        self.logs.remove(&log);
-        self.cleanings.remove(&log);
-        self.forget(&dir)?;
-        // Renamed first, so that the name is free at once and a crash leaves nothing half removed under it.
-        let doomed = names::doomed_dir(&dir, topic_id, names::DELETE_DIR);
-        self.disk.rename(&dir, &doomed)?;
-        self.disk.sync_dir("").map_err(LogError::Offline)?;
-        self.disk.remove_dir(&doomed)?;
-        Ok(JobOutcome::Done)
-    }
-
-    /// Forgets what the checkpoints say of a folder, durably.
-    fn forget(&mut self, dir: &str) -> Result<(), LogError> {
-        self.closed.remove(dir);
-        self.recovery_points.0.remove(dir);
-        self.log_starts.0.remove(dir);
-        self.high_watermarks.0.remove(dir);
-        self.cleaner_points.0.remove(dir);
-        self.write_checkpoints()
-    }
 }
 
 fn state<D: Disk>(open: &Log<D>, recovery: RecoveryReport) -> LogState {
@@ -797,46 +598,6 @@ fn state<D: Disk>(open: &Log<D>, recovery: RecoveryReport) -> LogState {
 
 fn trimmed<D: Disk>(open: &Log<D>) -> JobOutcome {
     JobOutcome::Trimmed { log_start: open.log_start, end: open.end, size: open.size() }
-}
-
-/// What is in a folder; nothing if it is not there. `lost+found` is the file system's own.
-fn list<D: Disk>(disk: &D, path: &str) -> Result<Vec<String>, DiskError> {
-    match disk.list(path) {
-        Ok(mut files) => {
-            files.retain(|file| file != "lost+found");
-            Ok(files)
-        }
-        Err(DiskError::NotFound { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Is there a segment in the folder?
-fn holds_log<D: Disk>(disk: &D, folder: &str) -> Result<bool, DiskError> {
-    let is_log = |name: &String| names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
-    Ok(disk.list(folder)?.iter().any(is_log))
-}
-
-/// Is there a byte in any segment in the folder?
-fn holds_bytes<D: Disk>(disk: &D, folder: &str, files: &[String]) -> Result<bool, DiskError> {
-    for name in files {
-        let is_log = names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);
-        if is_log && disk.len(&disk.open(&names::inside(folder, name), super::OpenMode::Existing)?)? > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// For a planted bug: has a producer snapshot been damaged?
-fn unreadable_snapshot<D: Disk>(at: &Place<D>, files: &[String]) -> Result<bool, LogError> {
-    for name in files.iter().filter(|name| name.ends_with(names::SNAPSHOT)) {
-        let text = checkpoint::read(&at.disk, &names::inside(&at.dir, name))?;
-        if text.is_none_or(|text| super::snapshot::decode(&text).is_err()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn corrupt(file: &str, reason: &str) -> DirError {
