@@ -15,7 +15,7 @@ use tidelog_core::{
     time::{Duration, Timestamp},
 };
 
-use super::{Actor, Atlas, CallId, Desk, Kind, MS, Phase, Reply, Scene};
+use super::{Atlas, Desk, Kind, MS, Phase, Reply, Runner, Scene};
 use crate::{
     rng::{Purpose, Stream},
     tally::Mark,
@@ -38,7 +38,7 @@ pub struct Admin {
 }
 
 #[derive(Debug)]
-enum Errand {
+pub(super) enum Errand {
     Atlas,
     Create,
     Delete,
@@ -240,6 +240,14 @@ impl Admin {
         };
         (Request::AlterConfigs(AlterConfigsRequest { resources: vec![resource], validate_only: false }), Errand::Alter)
     }
+}
+
+impl Runner for Admin {
+    type Errand = Errand;
+
+    fn desk(&mut self) -> &mut Desk<Errand> {
+        &mut self.desk
+    }
 
     fn over(&mut self, scene: &mut Scene<'_>, errand: Errand, reply: Reply) {
         let soon = scene.now + self.random.between(50, 300) * MS;
@@ -294,19 +302,8 @@ impl Admin {
             _ => {}
         }
     }
-}
 
-impl Actor for Admin {
-    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
-        if let Some(errand) = self.desk.close(call) {
-            self.over(scene, errand, reply);
-        }
-    }
-
-    fn on_time(&mut self, scene: &mut Scene<'_>) {
-        for errand in self.desk.overdue(scene) {
-            self.over(scene, errand, Reply::Lost);
-        }
+    fn tick(&mut self, scene: &mut Scene<'_>) {
         if scene.phase == Phase::FinalRead {
             (self.next_op, self.atlas_due) = (u64::MAX, u64::MAX);
             return;

@@ -13,7 +13,7 @@ use tidelog_core::{
     },
 };
 
-use super::{Actor, Atlas, CallId, Desk, MS, Phase, Reply, Scene};
+use super::{Atlas, Desk, MS, Phase, Reply, Runner, Scene};
 use crate::{history::ToldEnd, rng::Stream};
 
 /// The client.
@@ -37,7 +37,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-enum Errand {
+pub(super) enum Errand {
     Atlas,
     End(TopicPartition),
 }
@@ -90,6 +90,14 @@ impl Asker {
             self.desk.call_to(scene, Some(known.leader), 1_000 * MS, request, Errand::End(of));
         }
     }
+}
+
+impl Runner for Asker {
+    type Errand = Errand;
+
+    fn desk(&mut self) -> &mut Desk<Errand> {
+        &mut self.desk
+    }
 
     fn over(&mut self, scene: &mut Scene<'_>, errand: Errand, reply: Reply) {
         match (errand, reply) {
@@ -110,19 +118,8 @@ impl Asker {
             _ => {}
         }
     }
-}
 
-impl Actor for Asker {
-    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
-        if let Some(errand) = self.desk.close(call) {
-            self.over(scene, errand, reply);
-        }
-    }
-
-    fn on_time(&mut self, scene: &mut Scene<'_>) {
-        for errand in self.desk.overdue(scene) {
-            self.over(scene, errand, Reply::Lost);
-        }
+    fn tick(&mut self, scene: &mut Scene<'_>) {
         if scene.phase != Phase::Chaos {
             (self.atlas_due, self.asks_at) = (u64::MAX, u64::MAX);
             return;

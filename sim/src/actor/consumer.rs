@@ -17,7 +17,7 @@ use tidelog_core::{
     time::{Duration, Timestamp},
 };
 
-use super::{Actor, Atlas, CallId, Desk, MS, Phase, Reply, Scene, topic_ref};
+use super::{Atlas, Desk, MS, Phase, Reply, Runner, Scene, topic_ref};
 use crate::{
     config::Config,
     history::{LostPlace, Poll},
@@ -58,7 +58,7 @@ struct Lane {
 }
 
 #[derive(Debug)]
-enum Errand {
+pub(super) enum Errand {
     Atlas,
     Seek { to: TopicPartition },
     Fetch { positions: Vec<(TopicPartition, Offset, u32)>, to_leader: bool },
@@ -241,6 +241,14 @@ impl Consumer {
             }
         }
     }
+}
+
+impl Runner for Consumer {
+    type Errand = Errand;
+
+    fn desk(&mut self) -> &mut Desk<Errand> {
+        &mut self.desk
+    }
 
     fn over(&mut self, scene: &mut Scene<'_>, errand: Errand, reply: Reply) {
         match (errand, reply) {
@@ -277,19 +285,8 @@ impl Consumer {
             }
         }
     }
-}
 
-impl Actor for Consumer {
-    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
-        if let Some(errand) = self.desk.close(call) {
-            self.over(scene, errand, reply);
-        }
-    }
-
-    fn on_time(&mut self, scene: &mut Scene<'_>) {
-        for errand in self.desk.overdue(scene) {
-            self.over(scene, errand, Reply::Lost);
-        }
+    fn tick(&mut self, scene: &mut Scene<'_>) {
         if scene.phase != Phase::Chaos {
             (self.next_op, self.atlas_due) = (u64::MAX, u64::MAX);
             return;

@@ -200,6 +200,43 @@ impl<P> Desk<P> {
     }
 }
 
+/// A client that sends somebody on errands, hears of each once, and does what is due in between.
+trait Runner {
+    /// What a call is for.
+    type Errand;
+
+    fn desk(&mut self) -> &mut Desk<Self::Errand>;
+    /// An errand is over: answered, or lost.
+    fn over(&mut self, scene: &mut Scene<'_>, errand: Self::Errand, reply: Reply);
+    /// Errands that take too long are given up; now whatever else is due.
+    fn tick(&mut self, scene: &mut Scene<'_>);
+    fn next_deadline(&self) -> Option<u64>;
+    fn unfinished(&self, phase: Phase) -> Option<String>;
+}
+
+impl<R: Runner> Actor for R {
+    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
+        if let Some(errand) = self.desk().close(call) {
+            self.over(scene, errand, reply);
+        }
+    }
+
+    fn on_time(&mut self, scene: &mut Scene<'_>) {
+        for errand in self.desk().overdue(scene) {
+            self.over(scene, errand, Reply::Lost);
+        }
+        self.tick(scene);
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        Runner::next_deadline(self)
+    }
+
+    fn unfinished(&self, phase: Phase) -> Option<String> {
+        Runner::unfinished(self, phase)
+    }
+}
+
 /// What a client knows of topics.
 #[derive(Debug, Default)]
 pub(crate) struct Atlas {

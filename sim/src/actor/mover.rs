@@ -11,7 +11,7 @@ use tidelog_core::{
     time::Duration,
 };
 
-use super::{Actor, Atlas, CallId, Desk, MS, Phase, Reply, Scene};
+use super::{Atlas, Desk, MS, Phase, Reply, Runner, Scene};
 use crate::{config::Config, rng::Stream, tally::Mark};
 
 /// The client.
@@ -30,7 +30,7 @@ pub struct Mover {
 type Place = (TopicName, PartitionId);
 
 #[derive(Debug)]
-enum Errand {
+pub(super) enum Errand {
     Atlas,
     Cancel,
     Elect,
@@ -135,6 +135,14 @@ impl Mover {
         let resource = AlterConfigsResource { resource: ConfigResource::Topic(topic), replace_all: false, changes };
         (Request::AlterConfigs(AlterConfigsRequest { resources: vec![resource], validate_only: false }), Errand::Other)
     }
+}
+
+impl Runner for Mover {
+    type Errand = Errand;
+
+    fn desk(&mut self) -> &mut Desk<Errand> {
+        &mut self.desk
+    }
 
     fn over(&mut self, scene: &mut Scene<'_>, errand: Errand, reply: Reply) {
         match (errand, reply) {
@@ -154,19 +162,8 @@ impl Mover {
             _ => {}
         }
     }
-}
 
-impl Actor for Mover {
-    fn on_reply(&mut self, scene: &mut Scene<'_>, call: CallId, reply: Reply) {
-        if let Some(errand) = self.desk.close(call) {
-            self.over(scene, errand, reply);
-        }
-    }
-
-    fn on_time(&mut self, scene: &mut Scene<'_>) {
-        for errand in self.desk.overdue(scene) {
-            self.over(scene, errand, Reply::Lost);
-        }
+    fn tick(&mut self, scene: &mut Scene<'_>) {
         if scene.phase != Phase::Chaos {
             (self.next_op, self.atlas_due) = (u64::MAX, u64::MAX);
             return;
