@@ -81,6 +81,8 @@ struct PartitionChanged {
   # Of a reassignment under way (KIP-455): among the replicas, to be in sync and to go.
   recovering @11 :Bool;
   # The leader was elected though it may lack committed records, and the partition has not changed since.
+  uncleanEpoch @12 :Int32 = -1;
+  # The newest leader epoch that began with such an election; -1: none did. Committed records of earlier epochs may be cut off.
 }
 
 struct ConfigChanged {

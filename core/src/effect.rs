@@ -6,6 +6,7 @@ use crate::{
     ids::{CallId, JobId, LogId, NodeId, RequestId},
     log::Job,
     message::{Endpoints, PeerRequest, Response},
+    offset::Offset,
     time::Duration,
 };
 
@@ -56,6 +57,16 @@ pub enum Effect {
         dir: String,
         /// One line for a person.
         reason: String,
+    },
+    /// The leader of a partition lacks committed records that this node's replica has, and nothing says that they may be
+    /// lost: the replica keeps them, and follows no further. For logs.
+    LeaderLacks {
+        /// The replica's folder.
+        dir: String,
+        /// Where their logs part.
+        from: Offset,
+        /// Up to where the replica's is committed.
+        to: Offset,
     },
     /// The data directory failed and takes no more (KIP-112). For logs, metrics and health.
     DirectoryFailed {

@@ -151,6 +151,8 @@ pub enum Mutant {
     Y31,
     /// Sequences wrap from `i32::MAX` to 1.
     Y32,
+    /// The mark of an unclean election goes with the first change that its leader makes.
+    Y41,
     /// A new producer epoch keeps the batches of the old one, so that its first ones are taken for duplicates.
     Y33,
 }

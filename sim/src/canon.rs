@@ -115,8 +115,8 @@ pub struct Canon {
     /// which some nodes have removed before the others have heard of it.
     pub spared: BTreeSet<TopicPartition>,
     /// Partitions that once had a leader of which nobody knew that it has everything: what was committed before may be
-    /// gone, so what each node takes for committed is not compared any more.
-    pub unclean: BTreeSet<TopicPartition>,
+    /// gone, so what each node takes for committed is not compared any more. The newest epoch that began so.
+    pub unclean: BTreeMap<TopicPartition, LeaderEpoch>,
     /// What was durable in each log of a disk that was taken away: it may have been acknowledged before.
     pub taken: BTreeMap<(usize, TopicPartition), Offset>,
     /// From which to which partition epoch the metadata did not know that a replica's disk had been taken away: up to the
@@ -165,7 +165,7 @@ impl Canon {
 
     /// Does anybody answer for what was committed in this log?
     pub fn is_answered_for(&self, id: TopicPartition) -> bool {
-        !self.spared.contains(&id) && !self.unclean.contains(&id)
+        !self.spared.contains(&id) && !self.unclean.contains_key(&id)
     }
 
     /// Everything below is committed.

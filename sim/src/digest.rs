@@ -39,6 +39,7 @@ pub fn effect(effect: &Effect) -> u64 {
         Effect::Halt { .. } => 7,
         Effect::Call { call, to, .. } => fold(&[8, call.0, to.0 as u64]),
         Effect::PeerMoved { node, .. } => fold(&[9, node.0 as u64]),
+        Effect::LeaderLacks { from, to, .. } => fold(&[10, from.0 as u64, to.0 as u64]),
     }
 }
 

@@ -204,6 +204,8 @@ counted! {
         PreferredLeaderBack = "preferred-leader-back",
         /// A leader was elected without the promise that it has everything.
         UncleanElection = "unclean-election",
+        /// What it had lost of what was committed was cut off by somebody who had it.
+        CommittedCut = "committed-cut",
         /// A partition moved to other nodes.
         ReplicasMoved = "replicas-moved",
         /// The metadata quorum had a second leader.

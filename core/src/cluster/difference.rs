@@ -163,6 +163,7 @@ pub(super) mod tests {
                     change.partition_epoch = PartitionEpoch(*epoch);
                     change.leader_epoch = LeaderEpoch(*epoch / 2);
                     change.recovering = prng.below(3) == 0;
+                    change.unclean_epoch = change.recovering.then_some(change.leader_epoch);
                     MetadataRecord::PartitionChanged(change)
                 }
                 (6, topic) => {

@@ -144,8 +144,14 @@ pub(super) fn settle(
     next.recovering = unclean || (next.recovering && next.leader == old.leader);
 
     let fewer = old.replicas.iter().any(|n| !next.replicas.contains(n));
-    if next.leader != old.leader || fewer || wish.new_epoch {
+    if next.leader != old.leader || fewer || wish.new_epoch || unclean {
         next.leader_epoch = next.leader_epoch.bump();
+    }
+    if unclean {
+        next.unclean_epoch = Some(next.leader_epoch);
+    }
+    if mutant!(Y41) && !next.recovering {
+        next.unclean_epoch = None;
     }
     if next == old.to_change(id) {
         return None;
@@ -334,6 +340,7 @@ mod tests {
         bench.rules.unclean = true;
         let p = bench.up(&[2, 3]);
         assert_eq!((p.leader, p.isr.clone(), p.is_recovering()), (Some(NodeId(2)), nodes(&[2]), true));
+        assert_eq!(p.unclean_epoch(), Some(p.leader_epoch));
         assert_eq!(p.elr(), []);
 
         let mut bench = Bench::new(&[1, 2, 3], 1);

@@ -83,6 +83,7 @@ struct Rare {
     adding: Vec<NodeId>,
     removing: Vec<NodeId>,
     recovering: bool,
+    unclean_epoch: Option<LeaderEpoch>,
 }
 
 impl Partition {
@@ -93,6 +94,7 @@ impl Partition {
             adding: change.adding.clone(),
             removing: change.removing.clone(),
             recovering: change.recovering,
+            unclean_epoch: change.unclean_epoch,
         };
         Self {
             replicas: change.replicas.clone(),
@@ -129,6 +131,11 @@ impl Partition {
         self.rare.as_ref().is_some_and(|rare| rare.recovering)
     }
 
+    /// The newest leader epoch that began with a leader that may lack committed records: those of earlier epochs may be gone.
+    pub fn unclean_epoch(&self) -> Option<LeaderEpoch> {
+        self.rare.as_ref().and_then(|rare| rare.unclean_epoch)
+    }
+
     /// Is a reassignment under way?
     pub fn is_reassigning(&self) -> bool {
         !self.adding().is_empty() || !self.removing().is_empty()
@@ -149,6 +156,7 @@ impl Partition {
             adding: self.adding().to_vec(),
             removing: self.removing().to_vec(),
             recovering: self.is_recovering(),
+            unclean_epoch: self.unclean_epoch(),
         }
     }
 }

@@ -111,6 +111,8 @@ pub struct PartitionChange {
     /// The leader was elected though it may lack committed records (KIP-106, KIP-704), and the partition has not been
     /// changed by it since.
     pub recovering: bool,
+    /// The newest leader epoch that began so: committed records of earlier epochs may be gone.
+    pub unclean_epoch: Option<LeaderEpoch>,
 }
 
 impl PartitionChange {
@@ -129,6 +131,7 @@ impl PartitionChange {
             adding: Vec::new(),
             removing: Vec::new(),
             recovering: false,
+            unclean_epoch: None,
         }
     }
 }

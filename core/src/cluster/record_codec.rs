@@ -122,6 +122,7 @@ fn write_partition(change: &PartitionChange, mut b: partition_changed::Builder<'
         write_nodes(&change.removing, b.reborrow().init_removing(count(&change.removing)));
     }
     b.set_recovering(change.recovering);
+    b.set_unclean_epoch(change.unclean_epoch.unwrap_or(LeaderEpoch::NONE).0);
 }
 
 fn count(nodes: &[NodeId]) -> u32 {
@@ -196,6 +197,7 @@ fn read_partition(r: partition_changed::Reader<'_>) -> Result<PartitionChange, R
         adding: nodes(r.get_adding()?),
         removing: nodes(r.get_removing()?),
         recovering: r.get_recovering(),
+        unclean_epoch: Some(LeaderEpoch(r.get_unclean_epoch())).filter(|epoch| *epoch > LeaderEpoch::NONE),
     })
 }
 
@@ -265,6 +267,17 @@ mod tests {
         ]
     }
 
+    /// What the second version could write: no mark of an unclean election.
+    fn second_samples() -> Vec<MetadataRecord> {
+        let mut samples = samples();
+        for sample in &mut samples {
+            if let MetadataRecord::PartitionChanged(change) = sample {
+                change.unclean_epoch = None;
+            }
+        }
+        samples
+    }
+
     fn samples() -> Vec<MetadataRecord> {
         let mut samples = first_samples();
         samples.extend([
@@ -287,6 +300,7 @@ mod tests {
                 adding: alloc::vec![NodeId(3), NodeId(4)],
                 removing: alloc::vec![NodeId(1)],
                 recovering: true,
+                unclean_epoch: Some(LeaderEpoch(5)),
                 ..change()
             }),
         ]);
@@ -303,20 +317,25 @@ mod tests {
     /// The bytes that are written today. A change here is a change of format.
     #[test]
     fn golden_bytes_are_still_written() {
-        let golden = include_str!("../../testdata/metadata_records_2.hex");
+        let golden = include_str!("../../testdata/metadata_records_3.hex");
         let hex = |record| encode(&record).iter().map(|b| alloc::format!("{b:02x}")).collect::<String>();
         let written: Vec<String> = samples().into_iter().map(hex).collect();
         assert_eq!(written.join("\n"), golden.trim_end());
     }
 
-    /// The bytes that the first version left on disks.
+    /// The bytes that earlier versions left on disks.
     #[test]
-    fn records_of_the_first_version_are_still_read() {
-        let golden = include_str!("../../testdata/metadata_records.hex");
+    fn records_of_earlier_versions_are_still_read() {
         let byte = |hex: &[u8]| u8::from_str_radix(core::str::from_utf8(hex).expect("ascii"), 16).expect("hex");
         let read = |line: &str| decode(&line.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>());
-        let read: Vec<_> = golden.lines().map(read).collect();
-        assert_eq!(read, first_samples().into_iter().map(Ok).collect::<Vec<_>>());
+        let versions = [
+            (include_str!("../../testdata/metadata_records.hex"), first_samples()),
+            (include_str!("../../testdata/metadata_records_2.hex"), second_samples()),
+        ];
+        for (golden, samples) in versions {
+            let read: Vec<_> = golden.lines().map(read).collect();
+            assert_eq!(read, samples.into_iter().map(Ok).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -407,6 +407,7 @@ impl Rig {
                 process.dir.close().expect("everything is closed");
             }
             Effect::PeerMoved { .. } | Effect::LogFailed { .. } | Effect::DirectoryFailed { .. } => {}
+            Effect::LeaderLacks { dir, from, to } => panic!("the leader of {dir} lacks {from} to {to}"),
             Effect::Halt { reason } => panic!("node {node}: {reason}"),
         }
     }

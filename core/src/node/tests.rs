@@ -78,7 +78,9 @@ impl Rig {
                     Effect::Stopped => self.stopped = true,
                     Effect::LogFailed { .. } => {}
                     Effect::DirectoryFailed { .. } => self.failures += 1,
-                    Effect::Call { .. } | Effect::PeerMoved { .. } => unreachable!("a node alone calls nobody"),
+                    Effect::Call { .. } | Effect::PeerMoved { .. } | Effect::LeaderLacks { .. } => {
+                        unreachable!("a node alone calls nobody")
+                    }
                     Effect::Halt { reason } => panic!("{reason}"),
                 }
             }

@@ -35,6 +35,8 @@ pub(super) struct Follower {
     asked_from: Offset,
     /// What the leader has been told that this replica has, and where its log begins.
     said: Option<(Offset, Offset)>,
+    /// It has been told of what the leader lacks and cannot lack ([`Divergence::Refused`]).
+    refused: bool,
     /// Planted bugs alone turn these on: the log is taken for the leader's without asking.
     trusts_own_log: bool,
 }
@@ -50,6 +52,7 @@ impl Follower {
             asked: None,
             asked_from: Offset::ZERO,
             said: None,
+            refused: false,
             trusts_own_log,
         }
     }
@@ -70,6 +73,22 @@ pub struct Ask {
     pub log_start: Offset,
     /// The high watermark as the leader has told it.
     pub high_watermark: Offset,
+}
+
+/// What comes of a log that is not a prefix of its leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divergence {
+    /// This order cuts off what is not shared.
+    Cut(JobId),
+    /// Not now.
+    Busy,
+    /// The leader lacks committed records, and was elected as one that has them all: nothing is cut off.
+    Refused {
+        /// Where their logs part.
+        at: Offset,
+        /// Is this the first time in the leader's epoch?
+        is_news: bool,
+    },
 }
 
 /// Why what a leader sent was not appended.
@@ -241,19 +260,26 @@ impl Partition {
     }
 
     /// The log is not a prefix of the leader's, which ends `epoch` at `end`: cuts what is not shared. Records below the
-    /// high watermark go only if `may_lose` says that the leader was elected without having them all.
+    /// high watermark go only if they are of epochs before `unclean`, which began with a leader that may lack some of them.
     pub fn diverged(
         &mut self,
         epoch: LeaderEpoch,
         end: Offset,
-        may_lose: bool,
+        unclean: Option<LeaderEpoch>,
         effects: &mut Effects,
-    ) -> Option<JobId> {
-        let to = self.epochs.common_end((epoch, end), self.log_end);
-        if self.is_cutting() || self.failing || (to < self.high_watermark && !may_lose) {
-            return None;
+    ) -> Divergence {
+        let at = self.epochs.common_end((epoch, end), self.log_end);
+        let last = self.epoch_at(Offset(self.high_watermark.0 - 1));
+        let may_lose = unclean.is_some_and(|unclean| last < unclean && unclean <= self.leader_epoch);
+        let refuses = at < self.high_watermark && !may_lose;
+        let busy = self.is_cutting() || self.failing;
+        match self.following_mut().filter(|_| !busy) {
+            None => Divergence::Busy,
+            Some(follower) if refuses => {
+                Divergence::Refused { at, is_news: !core::mem::replace(&mut follower.refused, true) }
+            }
+            Some(_) => self.cut(at, effects).map_or(Divergence::Busy, Divergence::Cut),
         }
-        self.cut(to, effects)
     }
 
     /// The leader's log begins at `to`: so will this one.

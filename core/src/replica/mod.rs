@@ -27,7 +27,7 @@ mod refused;
 mod tail;
 
 pub use admission::{Admission, Refusal};
-pub use following::{Ask, Unfit};
+pub use following::{Ask, Divergence, Unfit};
 pub use in_sync::{FollowerSays, FollowerState};
 pub use leading::{Ack, Position};
 pub use partition::{Completed, Housekeeping, OpenedLog, Partition, ReadPlan};

@@ -195,7 +195,9 @@ impl Replica {
             assert!(ask.offset != Offset::NONE, "the leader owes nothing");
             match leader.partition.position(ask.leader_epoch, ask.offset, ask.last_epoch) {
                 Position::Diverging(epoch, end) => {
-                    self.partition.diverged(epoch, end, true, &mut self.effects).expect("it can be cut");
+                    let unclean = Some(self.partition.leader_epoch());
+                    let divergence = self.partition.diverged(epoch, end, unclean, &mut self.effects);
+                    assert!(matches!(divergence, Divergence::Cut(_)), "it can be cut");
                     cuts += 1;
                 }
                 Position::Failed(error) => panic!("{error}"),
@@ -439,8 +441,17 @@ fn below_its_watermark_a_follower_cuts_only_what_may_be_lost() {
     follower.pull(&mut leader);
     drop(follower.partition.leader_committed(Offset(3)));
     let (epoch, end) = (LeaderEpoch(0), Offset(1));
-    assert_eq!(follower.partition.diverged(epoch, end, false, &mut follower.effects), None);
-    assert!(follower.partition.diverged(epoch, end, true, &mut follower.effects).is_some());
+    follower.apply(&image(N1, 2, 1, &[N1]));
+    let diverged = |follower: &mut Replica, unclean: Option<i32>| {
+        follower.partition.diverged(epoch, end, unclean.map(LeaderEpoch), &mut follower.effects)
+    };
+    // No election at all, one before these records were written, and one that is still to come.
+    for (unclean, is_news) in [(None, true), (Some(0), false), (Some(3), false)] {
+        let refused = Divergence::Refused { at: Offset(1), is_news };
+        assert_eq!(diverged(&mut follower, unclean), refused, "{unclean:?}");
+    }
+    assert!(matches!(diverged(&mut follower, Some(1)), Divergence::Cut(_)));
+    assert_eq!(diverged(&mut follower, Some(1)), Divergence::Busy);
     assert_eq!(follower.partition.ask(true, 0), None, "nothing is asked while the log is cut");
     follower.disk();
     assert_eq!((follower.watermark(), follower.end()), (1, Offset(1)));
@@ -551,7 +562,8 @@ fn a_log_that_is_being_cut_leads_only_afterwards() {
     follower.apply(&image(N1, 0, 0, &[N1]));
     leader.fill(3);
     follower.pull(&mut leader);
-    follower.partition.diverged(LeaderEpoch(0), Offset(1), true, &mut follower.effects).expect("it is cut");
+    let divergence = follower.partition.diverged(LeaderEpoch(0), Offset(1), None, &mut follower.effects);
+    assert!(matches!(divergence, Divergence::Cut(_)));
     let next = image(N2, 1, 1, &[N2]);
     drop(follower.partition.apply_image(follower.now, &next, &mut follower.budget, &mut follower.effects));
     assert!(!follower.partition.is_leader() && follower.partition.is_deferred());

@@ -283,6 +283,15 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     tracing::error!(log = dir, reason, "a log cannot be used; its partition is offline");
                     self.metrics.failed_logs.add(1);
                 }
+                Effect::LeaderLacks { dir, from, to } => {
+                    let (from, to) = (from.0, to.0);
+                    tracing::error!(
+                        log = dir,
+                        from,
+                        to,
+                        "the leader lacks records that were committed; this replica keeps them and follows no further"
+                    );
+                }
                 Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
                 Effect::Call { call, to, request, timeout } => self.peers.call(call, to, request, timeout),
                 Effect::PeerMoved { node, endpoints } => self.peers.moved(node, endpoints.native),

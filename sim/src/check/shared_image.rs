@@ -7,7 +7,7 @@
 
 use tidelog_core::{
     cluster::Image,
-    epoch::PartitionEpoch,
+    epoch::{LeaderEpoch, PartitionEpoch},
     ids::{BrokerEpoch, DirectoryId, NodeId, PartitionId, TopicPartition},
     message::{AlterPartitionRequest, AlterPartitionResponse},
     offset::Offset,
@@ -33,8 +33,8 @@ pub struct Change {
     pub id: TopicPartition,
     /// Replicas that joined those in sync.
     pub joined: Vec<NodeId>,
-    /// Who was elected without a promise that it has everything.
-    pub unclean: Option<NodeId>,
+    /// Who was elected without a promise that it has everything, and its epoch.
+    pub unclean: Option<(NodeId, LeaderEpoch)>,
 }
 
 /// A node's image as it is now; returns what nobody had seen before.
@@ -85,7 +85,7 @@ fn note(
     }
     let before = states.get(&PartitionEpoch(at.0 - 1)).cloned();
     states.insert(at, state.clone());
-    let unclean = state.leader.filter(|_| state.unclean);
+    let unclean = state.leader.filter(|_| state.unclean).map(|leader| (leader, state.leader_epoch));
     let Some(before) = before else {
         return Ok(unclean.map(|_| Change { id, joined: Vec::new(), unclean }));
     };
@@ -161,7 +161,6 @@ pub fn joined(canon: &Canon, node: NodeId, id: TopicPartition, has: Offset) -> R
 mod tests {
     use tidelog_core::{
         cluster::{MetadataRecord, Registration},
-        epoch::LeaderEpoch,
         ids::{DirectoryId, TopicId},
         message::{AlterPartition, AlteredPartition, Endpoints, ErrorCode},
     };
@@ -221,7 +220,7 @@ mod tests {
         note(&mut canon, id, PartitionEpoch(0), state(0, 0, &[0, 1])).expect("it is the first");
         let marked = PartitionState { unclean: true, ..state(2, 1, &[2]) };
         let change = note(&mut canon, id, PartitionEpoch(1), marked).expect("it says so");
-        assert_eq!(change, Some(Change { id, joined: Vec::new(), unclean: Some(NodeId(2)) }));
+        assert_eq!(change, Some(Change { id, joined: Vec::new(), unclean: Some((NodeId(2), LeaderEpoch(1))) }));
         assert_eq!(note(&mut canon, id, PartitionEpoch(2), state(2, 1, &[2])), Ok(None), "it acts");
     }
 

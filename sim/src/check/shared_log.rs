@@ -49,7 +49,7 @@ pub fn appended(canon: &mut Canon, node: NodeId, ledger: &Ledger, header: &Batch
         let why = format!("node {node} writes in epoch {} at {}, as node {writer} did", print.epoch, print.base);
         return Err(violation(code(id, "M1", "R1"), "two-leaders", id, why));
     }
-    if is_first && !canon.unclean.contains(&id) { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
+    if is_first && !canon.unclean.contains_key(&id) { leads(canon, node, ledger, print.epoch) } else { Ok(()) }
 }
 
 /// A node orders this batch behind that one: so has everybody who has it, and by that all before are the same as well.
@@ -180,6 +180,27 @@ pub fn truncated(canon: &Canon, node: NodeId, ledger: &Ledger, to: Offset, mark:
         return Err(violation(code(ledger.id, "M7", "R10"), "cut-below-watermark", format!("{}@{to}", ledger.id), why));
     }
     Ok(())
+}
+
+/// A node orders a truncation of a partition's log; `mark` is its own high watermark. Below that it may cut only what was
+/// committed before the newest `unclean` election, whatever there is to be had of it elsewhere.
+pub fn cut(
+    node: NodeId,
+    ledger: &Ledger,
+    to: Offset,
+    mark: Offset,
+    unclean: Option<LeaderEpoch>,
+) -> Result<(), Violation> {
+    let last = ledger.batch_at(Offset(mark.0 - 1)).map(|held| held.header.leader_epoch);
+    let may_lose = unclean.is_some_and(|unclean| last.is_none_or(|last| last < unclean));
+    if to < mark && !may_lose { Err(unmarked(node, ledger.id, to, mark)) } else { Ok(()) }
+}
+
+/// A node has something committed that its leader lacks, and no unclean election accounts for it.
+pub fn unmarked(node: NodeId, id: TopicPartition, from: Offset, to: Offset) -> Violation {
+    let why =
+        format!("node {node} has {from} to {to} committed, its leader lacks that, and no election is marked unclean");
+    violation("R10", "unmarked-loss", format!("{id}@{from}"), why)
 }
 
 #[cfg(test)]
@@ -333,6 +354,19 @@ mod tests {
         let check = |books: [Option<&Ledger>; 3]| anomaly(replicated(&canon, id, books.into_iter(), 2));
         assert_eq!(check([Some(&whole), Some(&whole), Some(&part)]), None);
         assert_eq!(check([Some(&whole), Some(&part), None]), Some("committed-too-early"));
+    }
+
+    #[test]
+    fn below_its_watermark_a_follower_cuts_what_was_committed_before_an_unclean_election() {
+        let [first, second, third] = three();
+        let ledger = book(&[stamped(first, 1), stamped(second, 2), stamped(third, 3)]);
+        let judge = |to, mark, unclean: Option<i32>| {
+            anomaly(cut(NodeId(1), &ledger, Offset(to), Offset(mark), unclean.map(LeaderEpoch)))
+        };
+        assert_eq!(judge(2, 2, None), None);
+        assert_eq!(judge(1, 2, None), Some("unmarked-loss"));
+        assert_eq!(judge(1, 2, Some(2)), Some("unmarked-loss"), "it was committed since");
+        assert_eq!(judge(1, 2, Some(3)), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     actor::CallId,
-    check::{self, Bounds, Load, Seen, Violation},
+    check::{self, Bounds, Load, Seen, Violation, shared_log},
     digest,
     ledger::Ledger,
     net::ConnId,
@@ -114,6 +114,14 @@ impl Host {
                     ledger.reported = true;
                 }
                 Ok(())
+            }
+            Effect::LeaderLacks { dir, from, to } => {
+                env.trace.line(at, || format!("n{name} {dir} has {from} to {to} committed, its leader lacks them"));
+                let id = env.oracle.folders.get(&(name, dir)).copied();
+                match id.filter(|id| !env.oracle.canon.spared.contains(id)) {
+                    Some(id) => Err(shared_log::unmarked(self.id(), id, from, to)),
+                    None => Ok(()),
+                }
             }
             Effect::DirectoryFailed { reason } => {
                 env.trace.line(at, || format!("n{name} directory failed: {reason}"));

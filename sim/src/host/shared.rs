@@ -53,7 +53,18 @@ impl Host {
                     let at = env.queue.now() + ON_ITS_WAY;
                     history.voids.push(Void { partition: id, from: *to, at });
                 }
-                if is_loose(ledger) || canon.spared.contains(&id) {
+                if ledger.rotten || canon.spared.contains(&id) {
+                    return Ok(());
+                }
+                if let Job::Truncate { to } = order {
+                    let mark = canon.marks.get(&(self.index, id)).copied().unwrap_or(Offset::ZERO);
+                    env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
+                    if *log != LogId::METADATA {
+                        env.tally.sometimes(Mark::CommittedCut, *to < mark);
+                        shared_log::cut(me, ledger, *to, mark, canon.unclean.get(&id).copied())?;
+                    }
+                }
+                if is_loose(ledger) {
                     return Ok(());
                 }
                 match order {
@@ -76,12 +87,8 @@ impl Host {
                             }
                         }
                     }
-                    Job::Truncate { to } if canon.unclean.contains(&id) => {
-                        env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
-                    }
-                    Job::Truncate { to } => {
+                    Job::Truncate { to } if !canon.unclean.contains_key(&id) => {
                         let mark = canon.marks.get(&(self.index, id)).copied().unwrap_or(Offset::ZERO);
-                        env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
                         shared_log::truncated(canon, me, ledger, *to, mark)?;
                     }
                     _ => {}
@@ -200,9 +207,9 @@ impl Host {
             shared_image::folded(canon, self.index, applied, digest::image(image))?;
             admin.folded(image)?;
             for change in shared_image::seen(canon, image)? {
-                if let Some(leader) = change.unclean {
+                if let Some((leader, epoch)) = change.unclean {
                     let from = kept_by(canon, ledgers.get(&(leader.0 as usize, change.id)));
-                    canon.unclean.insert(change.id);
+                    canon.unclean.insert(change.id, epoch);
                     // Its predecessor may go on until it hears of it: whenever, what it says counts for nothing.
                     history.voids.push(Void { partition: change.id, from, at: u64::MAX });
                 }

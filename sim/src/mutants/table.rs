@@ -224,5 +224,8 @@ planted! {
     }
     Y31 "the dedup window is four batches" ["T1" "H1"] () { ghosts_ppm = 200_000, in_flight = 5, producer_expiration_ms = 86_400_000, reset = 1 }
     Y32 "sequences wrap to one" ["T1" "L1"] () { operations = 900, batch_records = 5 }
+    Y41 "the mark of an unclean election goes with its leader's first change" ["R10"] (CLUSTER HASTY UNREST) {
+        unclean = 1, movers = 1, min_isr = 1, replication = 2
+    }
     Y33 "an epoch bump keeps the old epoch's batches" ["H1" "T1"] () { operations = 900, batch_records = 1, max_message_bytes = 900 }
 }

@@ -313,6 +313,7 @@ impl Cluster {
                 self.send(node, to, Event::Arrival { from: node, life, call, to, request: Box::new(request) });
             }
             Effect::Ready | Effect::PeerMoved { .. } | Effect::Stopped => {}
+            Effect::LeaderLacks { dir, from, to } => panic!("node {node}: the leader of {dir} lacks {from} to {to}"),
             Effect::LogFailed { reason, .. } | Effect::DirectoryFailed { reason } | Effect::Halt { reason } => {
                 panic!("node {node}: {reason}")
             }

@@ -200,7 +200,7 @@ impl World {
                     continue;
                 }
                 // Who was left out when an unclean leader was elected still has what that one lacks.
-                let differs = self.oracle.canon.unclean.contains(&id) && self.frozen[host.index].is_some();
+                let differs = self.oracle.canon.unclean.contains_key(&id) && self.frozen[host.index].is_some();
                 if !ledger.compacted && !self.oracle.canon.spared.contains(&id) && !differs {
                     // What a leader has let go nobody answers for: a crash may bring it back, and a replica that was away
                     // may have had something else there.

@@ -8,8 +8,10 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use crate::node::{Node, Purpose, calls};
 use crate::{
+    cluster,
+    effect::Effect,
     epoch::LeaderEpoch,
-    ids::{LogId, NodeId, TopicPartition},
+    ids::{self, LogId, NodeId, TopicPartition},
     limits,
     message::{
         CallError, ErrorCode, PeerRequest, PeerResponse, Records, ReplicaFetchPartition, ReplicaFetchRequest,
@@ -18,6 +20,7 @@ use crate::{
     mutant,
     offset::Offset,
     record::{Batch, Batches},
+    replica::Divergence,
     time::{Duration, Instant},
 };
 
@@ -274,13 +277,21 @@ impl Node {
 
     fn on_diverging(&mut self, log: LogId, epoch: LeaderEpoch, end: Offset) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        // Of a leader that was elected cleanly, those in sync share all that was ever committed.
-        let me = self.config.node;
-        let may_lose = self.image.partition(partition.id).is_some_and(|image| !image.isr.contains(&me));
-        match partition.diverged(epoch, end, may_lose, &mut self.effects) {
-            Some(job) => drop(self.jobs.insert(job, Purpose::Cut)),
-            None => self.retry_later(log),
+        // Leaders that were elected cleanly have all that was ever committed.
+        let unclean = self.image.partition(partition.id).and_then(cluster::Partition::unclean_epoch);
+        match partition.diverged(epoch, end, unclean, &mut self.effects) {
+            Divergence::Cut(job) => {
+                self.jobs.insert(job, Purpose::Cut);
+                return;
+            }
+            Divergence::Refused { at, is_news: true } => {
+                let dir = ids::partition_dir(&partition.topic, partition.id.partition);
+                let committed = partition.high_watermark();
+                self.effects.push(Effect::LeaderLacks { dir, from: at, to: committed });
+            }
+            Divergence::Busy | Divergence::Refused { .. } => {}
         }
+        self.retry_later(log);
     }
 
     fn on_records(&mut self, log: LogId, fetched: ReplicaFetched) {

@@ -400,3 +400,42 @@ fn nothing_acknowledged_is_lost_whatever_happens_to_one_node_at_a_time() {
         history(seed);
     }
 }
+
+#[test]
+fn what_an_unclean_election_has_lost_is_cut_off_also_where_it_was_committed() {
+    let mut rig = Rig::cluster(5, 11);
+    assert!(rig.run_until(|rig| rig.nodes().into_iter().all(|node| rig.is_ready(node))), "all get ready");
+    let mut topic = new_topic("t", 1, 3);
+    topic.configs.push(("unclean.leader.election.enable".to_string(), Some("true".to_string())));
+    while rig.create_topic(N1, topic.clone()) == ErrorCode::NotController {
+        rig.run_for(Duration::from_millis(500));
+    }
+    assert_eq!(produced(&mut rig, 0, "kept"), Offset(0));
+    assert!(rig.run_until(|rig| in_sync(rig, 0) == 3));
+    let first = leader(&rig, 0).expect("it is led");
+    let mut replicas = replica(&rig, first, 0).expect("as leader").replicas().to_vec();
+    replicas.retain(|node| *node != first);
+    let (late, second) = (replicas[0], replicas[1]);
+    rig.kill(late);
+    assert!(rig.run_until(|rig| in_sync(rig, 0) == 2));
+    for value in ["lost", "gone"] {
+        produced(&mut rig, 0, value);
+    }
+    rig.run_for(Duration::from_secs(10));
+    assert_eq!(replica(&rig, second, 0).map(Partition::high_watermark), Some(Offset(3)));
+
+    // Those who had it all go, and only who has not is left. Its leader's mark is long gone when they return.
+    rig.kill(second);
+    rig.kill(first);
+    rig.start(late);
+    assert!(rig.run_until(|rig| leader(rig, 0) == Some(late)), "it is elected all the same");
+    produced(&mut rig, 0, "new");
+    rig.start(first);
+    rig.start(second);
+    assert!(rig.run_until(|rig| in_sync(rig, 0) == 3), "all are in sync again");
+    let truth: Vec<String> = values(&mut rig, late, 0).into_iter().map(|(_, _, value)| value).collect();
+    assert_eq!(truth, ["kept", "new"]);
+    for node in [first, second] {
+        assert_eq!(values(&mut rig, node, 0), values(&mut rig, late, 0));
+    }
+}
