@@ -1,6 +1,6 @@
 //! Seeds that found something: each was a bug of the core once, and must pass ever after.
 
-use tidelog_sim::{config::Config, run};
+use tidelog_sim::{config::Config, profile::Profile, run};
 
 fn passes(seed: u64, pins: &[(&str, u64)]) {
     let mut config = Config::draw(seed);
@@ -174,4 +174,10 @@ fn a_lone_controller_goes_with_its_disk() {
     config.nodes = 3;
     assert_eq!(config.controllers(), 1);
     assert_eq!(run::run(1767, &config, false).verdict, None);
+}
+
+/// R12 other-bytes: a flipped bit gave a batch another leader epoch, which its CRC does not cover, and it was served.
+#[test]
+fn a_hurt_leader_epoch_is_reported() {
+    assert_eq!(run::run(20026, &Profile::Nightly.draw(20026), false).verdict, None);
 }

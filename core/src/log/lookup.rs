@@ -125,6 +125,12 @@ impl<D: Disk> Log<D> {
                 Ok((header, _)) if taken > 0 && header.base_offset < first.base_offset => {
                     return Err(corrupt_at(&path, at, "offsets go back"));
                 }
+                // Nor does it cover the leader epoch, by which replicas find out where they part.
+                Ok((header, _))
+                    if self.epochs.epoch_at(header.last_offset()).is_some_and(|e| e != header.leader_epoch) =>
+                {
+                    return Err(corrupt_at(&path, at, "its epoch is not the one noted for its offsets"));
+                }
                 Ok(_) => {}
                 Err(BatchError::Truncated { .. }) if taken > 0 => break,
                 Err(error) => return Err(corrupt(&path, at, &error)),

@@ -1,6 +1,8 @@
 //! A client that does nothing but ask leaders where their partitions end, again and again (H2).
 //!
-//! It names the newest epoch that it has heard of, and asks one question of a partition at a time.
+//! It asks whom it has heard named last, be it by a node that lags behind, and names the newest epoch that it has ever heard
+//! of: so a leader whose time is over learns from the question that it is (KIP-320). It asks one question of a partition at
+//! a time.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +34,6 @@ pub struct Asker {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     leader: NodeId,
-    epoch: LeaderEpoch,
     is_asked: bool,
 }
 
@@ -60,15 +61,8 @@ impl Asker {
                 let id = TopicPartition { topic: topic.id, partition: partition.partition };
                 let Some(leader) = partition.leader else { continue };
                 let newest = self.newest.entry(id).or_insert(partition.leader_epoch);
-                if partition.leader_epoch < *newest {
-                    continue;
-                }
-                *newest = partition.leader_epoch;
-                let fresh = Known { leader, epoch: partition.leader_epoch, is_asked: false };
-                let known = self.leaders.entry(id).or_insert(fresh);
-                if partition.leader_epoch > known.epoch {
-                    (known.leader, known.epoch) = (leader, partition.leader_epoch);
-                }
+                *newest = partition.leader_epoch.max(*newest);
+                self.leaders.entry(id).or_insert(Known { leader, is_asked: false }).leader = leader;
             }
         }
         // What is asked of one that is gone is answered before it is asked of one that is there again.
@@ -82,7 +76,7 @@ impl Asker {
             let partition = ListOffsetsPartition {
                 topic: TopicRef::Id(of.topic),
                 partition: of.partition,
-                current_leader_epoch: known.epoch,
+                current_leader_epoch: self.newest[&of],
                 spec: OffsetSpec::Latest,
             };
             let isolation = IsolationLevel::ReadUncommitted;

@@ -49,6 +49,27 @@ fn a_hurt_base_offset_is_not_taken_for_a_gap() {
 }
 
 #[test]
+fn a_hurt_leader_epoch_is_not_served() {
+    let (disk, mut dir) = started(&LogConfig::default());
+    for i in 0..3 {
+        append(&mut dir, vec![simple(i, &[7; 60])]).expect("works");
+    }
+    sync(&mut dir, &disk).expect("works");
+    dir.checkpoint().expect("works");
+    drop(dir);
+    disk.restart();
+    disk.damage(FIRST, |bytes| {
+        let second = bytes.len() / 3;
+        bytes[second + 15] ^= 4;
+    });
+    let (mut dir, _) = open_dir(&disk).expect("formatted");
+    open_log(&mut dir, &disk, &LogConfig::default()).expect("what the checkpoint vouches for is not read again");
+    assert_eq!(read_all(&mut dir, Offset(0), Offset(1)).map(|batches| batches.len()), Ok(1));
+    let read = read_all(&mut dir, Offset(0), Offset(3));
+    assert!(matches!(read, Err(LogError::Corrupt { .. })), "{read:?}");
+}
+
+#[test]
 fn a_batch_that_a_failed_sync_dropped_is_cut_off_with_what_follows() {
     let (disk, mut dir) = started(&LogConfig::default());
     for i in 0..3 {
