@@ -70,8 +70,8 @@ pub(crate) struct Log<D: Disk> {
     cut_pending: bool,
     /// The next append begins a segment, though the last one is not full.
     pub(crate) rolls_early: bool,
-    /// An append failed halfway, and there was no room even to undo it: before anything else is appended, or vouched for, the
-    /// log is cut back to here.
+    /// An append failed halfway, and there was no room even to undo it, or a truncation did: before anything else is appended,
+    /// or vouched for, the log is cut back to here.
     undo_to: Option<Offset>,
     /// Base offset of an append that failed; until one fits, others are out of order.
     failed_append: Option<Offset>,
@@ -495,7 +495,9 @@ impl<D: Disk> Log<D> {
 
     /// Cuts the end off, durably. The recovery point in the checkpoint file is not above `to` any more.
     pub(crate) fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
-        if to >= self.end {
+        // One that was begun is gone through with, though the end may be where it belongs by now.
+        let to = self.undo_to.map_or(to, |begun| begun.min(to));
+        if to >= self.end && self.undo_to.is_none() {
             // Nothing is there to be cut but what was noted of epochs that wrote nothing.
             self.epochs_dirty |= self.epochs.truncate_end(to);
             return Ok(());
@@ -505,6 +507,7 @@ impl<D: Disk> Log<D> {
         }
         self.generation += 1;
         self.cut_pending = false;
+        self.undo_to = Some(to);
         let mut removed = false;
         while self.segments.len() > 1 && self.active().base > to {
             let segment = self.segments.pop().expect("there are two");
@@ -554,7 +557,7 @@ impl<D: Disk> Log<D> {
         self.names_dirty = true;
         self.sync_all()?;
         self.durable_end = self.end;
-        self.undo_to = self.undo_to.filter(|&to| to < self.end);
+        self.undo_to = None;
         self.check();
         Ok(())
     }

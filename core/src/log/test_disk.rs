@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Full,
     /// From this call on, until the restart, whatever wants space fails.
     NoRoom,
+    /// From this call on, until the restart, no file can be opened.
+    NoHandles,
     /// This call alone fails.
     Io,
 }
@@ -201,6 +203,10 @@ impl Disk for TestDisk {
 
     fn open(&self, path: &str, mode: OpenMode) -> Result<TestFile, DiskError> {
         self.alive()?;
+        let State { fault, calls, .. } = *self.0.borrow();
+        if fault.is_some_and(|(at, fault)| fault == Fault::NoHandles && calls >= at) {
+            return Err(DiskError::TooManyFiles);
+        }
         let known = self.0.borrow().names.get(path).copied();
         let index = match (known, mode) {
             (Some(Some(_)), OpenMode::CreateNew) => return Err(DiskError::AlreadyExists { path: path.to_string() }),

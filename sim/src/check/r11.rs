@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_is_cut_below_its_start_goes_on_there() {
+        let mut ledger = book(&[batch(0, None, &[(1, Some(0)), (1, Some(1)), (1, Some(2)), (1, Some(3))])]);
+        ledger.log_start = Offset(3);
+        ledger.ordered(JobId(9), &Job::Truncate { to: Offset(2) });
+        assert_eq!(ledger.end, Offset(2));
+        let order = append(batch(2, None, &[(1, Some(4))]));
+        assert_eq!(watch(&ledger, &Seen::Ordered { job: JobId(10), order: &order }), Ok(()));
+    }
+
+    #[test]
     fn what_has_rotted_may_be_lost_but_not_in_silence() {
         let batches: Vec<Batch> = (0..200).map(|base| batch(base, None, &[(1, Some(base as u64))])).collect();
         let mut ledger = book(&batches);

@@ -106,6 +106,8 @@ struct Client {
     timer: Option<u64>,
     /// The node that is asked what any node can answer.
     favourite: usize,
+    /// Whom it has still to try, once all is healed, before it tries anybody again.
+    untried: Vec<usize>,
     random: Stream,
     ops: Ops,
 }
@@ -202,6 +204,7 @@ impl World {
             actor,
             timer: Some(0),
             favourite: number % config.nodes as usize,
+            untried: Vec::new(),
             random: Stream::new(seed, Purpose::Workload, 1 << 32 | number as u64),
             ops: script.ops_of(number),
         });
@@ -431,10 +434,17 @@ impl World {
 
     fn try_another(&mut self, client: usize) {
         let (nodes, client) = (self.hosts.len(), &mut self.clients[client]);
-        // Where all else is well, calls that are lost by twos and threes would lead round and round past who answers.
-        let jumps = self.phase != Phase::Chaos && nodes > 2;
-        let step = if jumps { 1 + client.random.below(nodes as u64 - 1) as usize } else { 1 };
-        client.favourite = (client.favourite + step) % nodes;
+        if self.phase == Phase::Chaos || nodes < 3 {
+            client.favourite = (client.favourite + 1) % nodes;
+            return;
+        }
+        // Where all else is well, calls that are lost by twos and threes would lead round and round past who answers, and mere
+        // chance may pass by one of five for as long as may be waited.
+        if client.untried.is_empty() {
+            client.untried = (0..nodes).filter(|node| *node != client.favourite).collect();
+        }
+        let next = client.random.below(client.untried.len() as u64) as usize;
+        client.favourite = client.untried.swap_remove(next);
     }
 
     /// Whom a client asks what any node can answer: its favourite, now and then another one from then on.

@@ -108,6 +108,71 @@ fn an_append_that_ends_halfway_on_a_full_disk_never_was() {
     }
 }
 
+/// The same for want of file handles, of which the undoing needs one as well. It is undone once: not again with the second
+/// append from then on, which would take the first one with it.
+#[test]
+fn an_append_that_ends_halfway_for_want_of_handles_never_was() {
+    let mut failed = 0;
+    for (before, calls) in (1..12).flat_map(|before| (0..30).map(move |calls| (before, calls))) {
+        let (disk, mut dir) = started(&LogConfig { index_interval_bytes: 100_000, ..small_segments() });
+        let of = |bases: core::ops::Range<i64>| bases.map(|base| simple(base, &[7; 60])).collect::<Vec<_>>();
+        append(&mut dir, of(0..before)).expect("works");
+        sync(&mut dir, &disk).expect("works");
+        disk.fail_at(calls, Fault::NoHandles);
+        let outcome = append(&mut dir, of(before..40));
+        disk.restart();
+        if let Err(error) = outcome {
+            assert_eq!(error, LogError::TooManyFiles);
+            append(&mut dir, of(before..40)).expect("there are handles again");
+            failed += 1;
+        }
+        append(&mut dir, of(40..41)).expect("works");
+        assert_eq!(sync(&mut dir, &disk), Ok(Offset(41)), "{before} {calls}");
+        assert_eq!(read_all(&mut dir, Offset(0), Offset(41)).expect("readable").len(), 41, "{before} {calls}");
+        drop(dir);
+        let (mut dir, state) = crashed(&disk, calls).expect("nothing is missing");
+        assert_eq!(state.log_end, Offset(41), "{before} {calls}");
+        assert_eq!(read_all(&mut dir, Offset(0), Offset(41)).expect("readable").len(), 41, "{before} {calls}");
+    }
+    assert!(failed > 20, "some calls want handles");
+}
+
+/// A truncation that ends halfway is gone through with as soon as it is asked for again, be the end where it belongs: what it
+/// has not come to are the producers as they were then.
+#[test]
+fn a_truncation_that_ends_halfway_is_gone_through_with() {
+    let producers = |dir: &mut LogDir<TestDisk>| match run(dir, Job::Truncate { to: Offset(30) }) {
+        Ok(JobOutcome::Truncated { end, producers, .. }) => {
+            assert_eq!(end, Offset(30));
+            Ok(producers)
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    };
+    let written = || {
+        let (disk, mut dir) = started(&small_segments());
+        for base in 0..40 {
+            append(&mut dir, vec![batch(base, 0, &[(1, &[7; 60])], Some((5, base as i32)))]).expect("works");
+        }
+        sync(&mut dir, &disk).expect("works");
+        (disk, dir)
+    };
+    let whole = producers(&mut written().1).expect("nothing fails");
+    let mut failed = 0;
+    for calls in 0..40 {
+        let (disk, mut dir) = written();
+        disk.fail_at(calls, Fault::NoHandles);
+        let outcome = producers(&mut dir);
+        disk.restart();
+        if let Err(error) = outcome {
+            assert_eq!(error, LogError::TooManyFiles);
+            assert_eq!(producers(&mut dir), Ok(whole.clone()), "{calls}");
+            failed += 1;
+        }
+    }
+    assert!(failed > 3, "some calls want handles");
+}
+
 /// A topic is deleted and another of its name created, both in one stretch of metadata: the second one's folder is
 /// asked for before the first one's is given back.
 #[test]
