@@ -28,7 +28,7 @@ pub(super) struct Follower {
     /// Up to where the log start is being raised.
     raising: Offset,
     /// The log is being cut: nothing is asked until that is done.
-    pub(super) cutting: bool,
+    pub(super) cutting: Option<Cutting>,
     /// The leader owes an answer since this round; no earlier one's answer is it.
     pub(super) asked: Option<u32>,
     /// From where it was asked last: the log may have lost its end since, and the answer then does not follow it.
@@ -41,9 +41,20 @@ pub(super) struct Follower {
     trusts_own_log: bool,
 }
 
+/// How a log is being cut. What was begun may have come halfway, so it is gone through with, whoever leads by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cutting {
+    /// Its end goes, from here on.
+    End(Offset),
+    /// The disk had no room for that just now.
+    Again(Offset),
+    /// All of it goes, and it begins elsewhere.
+    Anew,
+}
+
 impl Follower {
     /// Nothing is known of the leader yet.
-    pub(super) fn new(cutting: bool, trusts_own_log: bool) -> Self {
+    pub(super) fn new(cutting: Option<Cutting>, trusts_own_log: bool) -> Self {
         Self {
             leader_watermark: Offset::ZERO,
             leader_log_start: Offset::ZERO,
@@ -119,7 +130,7 @@ impl Partition {
 
     /// Is the log being cut?
     pub fn is_cutting(&self) -> bool {
-        self.following().is_some_and(|f| f.cutting)
+        self.following().is_some_and(|f| f.cutting.is_some())
     }
 
     /// What to say to the leader now: `None` when there is nothing to be asked. From here on the leader owes an answer.
@@ -137,7 +148,7 @@ impl Partition {
             high_watermark: Offset::ZERO,
         };
         let log_end = self.log_end;
-        let follower = self.following_mut().filter(|f| !f.cutting)?;
+        let follower = self.following_mut().filter(|f| f.cutting.is_none())?;
         ask.high_watermark = follower.leader_watermark;
         if follower.trusts_own_log {
             ask.last_epoch = LeaderEpoch::NONE;
@@ -254,7 +265,7 @@ impl Partition {
     /// Cuts the log's end off; returns the order. Nothing is asked until it is done.
     pub(super) fn cut(&mut self, to: Offset, effects: &mut Effects) -> Option<JobId> {
         let follower = self.following_mut()?;
-        follower.cutting = true;
+        follower.cutting = Some(Cutting::End(to));
         follower.asked = None;
         Some(effects.run(self.log, Job::Truncate { to }))
     }
@@ -292,7 +303,7 @@ impl Partition {
     /// Raises the log start to the leader's as far as the high watermark goes; returns the order, if one is due.
     pub fn follow_log_start(&mut self, effects: &mut Effects) -> Option<JobId> {
         let (log, log_start, watermark) = (self.log, self.log_start, self.high_watermark);
-        let follower = self.following_mut().filter(|f| !f.cutting)?;
+        let follower = self.following_mut().filter(|f| f.cutting.is_none())?;
         let to = follower.leader_log_start.min(watermark);
         if to <= log_start.max(follower.raising) {
             return None;
@@ -309,7 +320,7 @@ impl Partition {
         }
         let log = self.log;
         let follower = self.following_mut()?;
-        follower.cutting = true;
+        follower.cutting = Some(Cutting::Anew);
         follower.asked = None;
         Some(effects.run(log, Job::RaiseLogStart { to }))
     }
@@ -333,14 +344,27 @@ impl Partition {
         };
         (self.log_start, self.log_end, self.durable_end, self.size) = (log_start, end, end, size);
         self.high_watermark = self.high_watermark.clamp(log_start, end);
-        self.cut_failed();
+        if let Some(follower) = self.following_mut() {
+            follower.cutting = None;
+        }
         self.check();
     }
 
-    /// No cut is under way any more.
-    pub fn cut_failed(&mut self) {
+    /// The log could not be cut, for now or for good.
+    pub fn cut_failed(&mut self, for_good: bool) {
         if let Some(follower) = self.following_mut() {
-            follower.cutting = false;
+            follower.cutting = match follower.cutting {
+                Some(Cutting::End(to) | Cutting::Again(to)) if !for_good => Some(Cutting::Again(to)),
+                _ => None,
+            };
+        }
+    }
+
+    /// Cuts the log where that has failed; returns the order.
+    pub fn cut_again(&mut self, effects: &mut Effects) -> Option<JobId> {
+        match self.following()?.cutting? {
+            Cutting::Again(to) => self.cut(to, effects),
+            Cutting::End(_) | Cutting::Anew => None,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Partition {
         let sent_on = self.take_waiters().into_iter().map(|ack| (ack, ErrorCode::NotLeaderOrFollower));
         completed.acks.extend(sent_on);
         completed.abandoned.append(&mut self.readers);
-        let cutting = self.is_cutting();
+        let cutting = self.following().and_then(|follower| follower.cutting);
         let forgot = mutant!(X10) && self.trusts_own_log();
         self.role = Role::Follower(Follower::new(cutting, forgot || (same_leader && mutant!(X04))));
         self.unwritten.clear();

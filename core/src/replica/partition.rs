@@ -139,7 +139,7 @@ impl Partition {
             leader: None,
             leader_epoch: LeaderEpoch::NONE,
             partition_epoch: PartitionEpoch(-1),
-            role: Role::Follower(Follower::new(false, false)),
+            role: Role::Follower(Follower::new(None, false)),
             log_start: state.log_start,
             log_end: state.log_end,
             durable_end: state.log_end,

@@ -38,7 +38,7 @@ impl Partition {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
             let is_here = self.log_start <= offset && offset <= self.high_watermark;
-            if !is_here || follower.cutting || self.divergence(last_epoch, offset).is_some() {
+            if !is_here || follower.cutting.is_some() || self.divergence(last_epoch, offset).is_some() {
                 return Err(ErrorCode::OffsetNotAvailable);
             }
         }

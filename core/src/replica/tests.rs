@@ -556,6 +556,27 @@ fn what_followers_may_have_is_appended_again_after_a_failure() {
 }
 
 #[test]
+fn a_cut_that_has_failed_is_made_whoever_leads_by_then() {
+    let (mut leader, mut follower) = (Replica::new(N1, 1), Replica::new(N2, 1));
+    leader.apply(&image(N1, 0, 0, &[N1]));
+    follower.apply(&image(N1, 0, 0, &[N1]));
+    leader.fill(3);
+    follower.pull(&mut leader);
+    let divergence = follower.partition.diverged(LeaderEpoch(0), Offset(1), None, &mut follower.effects);
+    assert!(matches!(divergence, Divergence::Cut(_)));
+    assert_eq!(follower.partition.cut_again(&mut follower.effects), None, "it is under way");
+    while follower.effects.pop().is_some() {}
+    follower.partition.cut_failed(false);
+    follower.apply(&image(N3, 1, 1, &[N3]));
+    assert_eq!(follower.partition.ask(true, 0), None, "part of what it would speak of may be gone");
+    assert!(follower.partition.cut_again(&mut follower.effects).is_some());
+    follower.disk();
+    assert_eq!(follower.end(), Offset(1));
+    assert!(follower.partition.ask(true, 0).is_some());
+    assert_eq!(follower.partition.cut_again(&mut follower.effects), None, "it is done");
+}
+
+#[test]
 fn a_log_that_is_being_cut_leads_only_afterwards() {
     let mut leader = Replica::led(N1, 1, &[N1]);
     let mut follower = Replica::new(N2, 1);

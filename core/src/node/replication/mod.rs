@@ -241,6 +241,10 @@ impl Node {
 
     fn look_again(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
+        if let Some(job) = partition.cut_again(&mut self.effects) {
+            self.jobs.insert(job, Purpose::Cut);
+            return;
+        }
         partition.retry(self.now, &mut self.effects);
         self.pull_again(log);
     }
@@ -302,7 +306,7 @@ impl Node {
         match outcome {
             Ok(outcome) => partition.cut_ended(outcome, &mut self.tail),
             Err(error) => {
-                partition.cut_failed();
+                partition.cut_failed(error.is_lasting());
                 if error.is_lasting() {
                     partition.take_offline();
                     self.report_log_failed(log, &error);
