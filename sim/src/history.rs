@@ -135,9 +135,9 @@ pub struct History {
     pub compacted: BTreeSet<TopicId>,
     /// Lawful losses.
     pub voids: Vec<Void>,
-    /// Where replicas have begun anew past their own end, because their leader's log begins there. Of producers they know
-    /// what they find from there on, and a batch sent again whose first copy lies before is new to them.
-    pub begun_anew: BTreeSet<(TopicPartition, Offset)>,
+    /// What leaders have written whose log had begun anew as followers, by value and offset, and where it had: of producers
+    /// they know what stands from there on, and a batch that is sent again whose first copy stood before is new to them.
+    pub begun_anew: BTreeMap<(Value, Offset), Offset>,
     /// Partitions of which the only copy was damaged (catastrophe only): they may be lost, but not in silence.
     pub rotten: BTreeSet<TopicPartition>,
     /// Those of them that have told the last reader so.

@@ -164,6 +164,8 @@ pub struct Ledger {
     pub answered: Offset,
     /// As last reported.
     pub log_start: Offset,
+    /// Where the log has begun anew, if it has, because its leader's begins there: what stood before it never had.
+    pub begun_anew: Option<Offset>,
     /// The highest target of a DeleteRecords that was ordered.
     pub raised_to: Offset,
     /// The highest bound of a cleaning that was ordered.
@@ -208,6 +210,7 @@ impl Ledger {
             promised: Offset::ZERO,
             answered: Offset::ZERO,
             log_start: Offset::ZERO,
+            begun_anew: None,
             raised_to: Offset::ZERO,
             cleaned_to: Offset::ZERO,
             cleanings: Vec::new(),
@@ -248,6 +251,7 @@ impl Ledger {
                 if *to > self.end {
                     // A follower whose leader's log begins past its own end begins anew there.
                     self.end = *to;
+                    self.begun_anew = Some(*to);
                     self.producers.clear();
                 }
                 Open::Raise { to: *to }
@@ -350,6 +354,7 @@ impl Ledger {
             (open, Ok(JobOutcome::Truncated { log_start, end, producers, .. })) => {
                 // A log that is cut below its start begins there.
                 self.log_start = *log_start;
+                self.begun_anew = self.begun_anew.map(|at| at.min(*log_start));
                 // More may have been ordered behind it.
                 if matches!(open, Some(Open::Cut { end: due }) if *end < due) {
                     self.cut(*end);
@@ -402,6 +407,7 @@ impl Ledger {
             Durability::Replicated => self.promised.min(state.log_end),
         };
         self.log_start = state.log_start;
+        self.begun_anew = self.begun_anew.filter(|at| *at <= state.log_start);
         self.told_high_watermark = self.told_high_watermark.min(state.log_end);
         self.take_producers(&state.producers);
     }

@@ -15,7 +15,7 @@ use crate::{
     check::{Violation, m_votes, m10, r9, shared_image, shared_log, violation},
     digest,
     history::Void,
-    ledger::Ledger,
+    ledger::{Held, Ledger},
     oracle::Oracle,
     tally::Mark,
 };
@@ -40,10 +40,13 @@ impl Host {
                     // What was told in an earlier epoch binds nobody in this one.
                     ledger.told_high_watermark = Offset::ZERO;
                 }
-                if let Job::RaiseLogStart { to } = order
-                    && *to > ledger.end
+                if let Job::Append { batches, .. } = order
+                    && let Some(begun) = ledger.begun_anew
+                    && process.node.image().partition(id).is_some_and(|partition| partition.leader == Some(me))
                 {
-                    history.begun_anew.insert((id, *to));
+                    let notes = batches.iter().flat_map(|batch| Held::of(batch).notes);
+                    let values = notes.filter_map(|note| Some((note.value?, note.offset)));
+                    history.begun_anew.extend(values.map(|copy| (copy, begun)));
                 }
                 if let Job::Truncate { to } = order
                     && *to < ledger.told_high_watermark
