@@ -193,10 +193,12 @@ impl Canon {
         committed.end
     }
 
-    /// Would a log lose anything that is committed, and answered for, if it were cut at `to`?
-    pub fn loses(&self, ledger: &Ledger, to: Offset) -> Option<Offset> {
+    /// Would a log lose anything that is committed, and answered for, if its node cut it at `to` while it knows of this epoch?
+    /// What a newer epoch has committed did not count on this copy: to be counted its node would have had to know that epoch.
+    pub fn loses(&self, ledger: &Ledger, to: Offset, epoch: LeaderEpoch) -> Option<Offset> {
         let committed = self.committed.get(&ledger.id)?;
-        let (from, keep) = (ledger.log_start.max(committed.start), self.agreement(ledger).min(ledger.end));
+        let bound = committed.ends.range(..=epoch).map(|(_, end)| *end).max().unwrap_or(Offset::ZERO);
+        let (from, keep) = (ledger.log_start.max(committed.start), self.agreement(ledger).min(ledger.end).min(bound));
         let lost = |print: &Print| print.base >= from && print.next > to && print.next <= keep;
         committed.batches.values().any(lost).then_some(keep)
     }

@@ -4,6 +4,7 @@
 //! compare it with the oracle's [`Ledger`]; one sees only what clients saw ([`h1`]). Each invariant has a file of its
 //! own, with bad histories as its tests: a checker that cannot fail checks nothing.
 
+pub mod dedup;
 pub mod h1;
 pub mod h2;
 pub mod l1;

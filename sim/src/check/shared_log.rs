@@ -166,12 +166,18 @@ pub fn replicated<'a>(
     Ok(())
 }
 
-/// A node orders a truncation; `mark` is its own high watermark.
-pub fn truncated(canon: &Canon, node: NodeId, ledger: &Ledger, to: Offset, mark: Offset) -> Result<(), Violation> {
+/// A node orders a truncation; `mark` is its own high watermark, `epoch` the newest that it knows.
+pub fn truncated(
+    canon: &Canon,
+    (node, epoch): (NodeId, LeaderEpoch),
+    ledger: &Ledger,
+    to: Offset,
+    mark: Offset,
+) -> Result<(), Violation> {
     if ledger.compacted {
         return Ok(());
     }
-    if let Some(keep) = canon.loses(ledger, to) {
+    if let Some(keep) = canon.loses(ledger, to, epoch) {
         let why = format!("node {node} cuts at {to} what is committed up to {keep}");
         return Err(violation(code(ledger.id, "M7", "R10"), "committed-cut-off", format!("{}@{to}", ledger.id), why));
     }
@@ -375,7 +381,8 @@ mod tests {
         let batches = three();
         let whole = book(&batches);
         marked(&mut canon, NodeId(0), &whole, Offset(2), LeaderEpoch::FIRST).expect("it is the first");
-        let cut = |ledger: &Ledger, to, mark| anomaly(truncated(&canon, NodeId(1), ledger, Offset(to), Offset(mark)));
+        let me = (NodeId(1), LeaderEpoch::FIRST);
+        let cut = |ledger: &Ledger, to, mark| anomaly(truncated(&canon, me, ledger, Offset(to), Offset(mark)));
         assert_eq!(cut(&whole, 2, 0), None);
         assert_eq!(cut(&whole, 1, 0), Some("committed-cut-off"));
         assert_eq!(cut(&whole, 2, 3), Some("cut-below-watermark"));
@@ -384,9 +391,22 @@ mod tests {
         assert_eq!(cut(&other, 0, 0), Some("committed-cut-off"));
         canon.committed.get_mut(&whole.id).expect("marked above").start = Offset(2);
         assert_eq!(
-            anomaly(truncated(&canon, NodeId(1), &whole, Offset(1), Offset(0))),
+            anomaly(truncated(&canon, me, &whole, Offset(1), Offset(0))),
             None,
             "nobody answers for what a leader has let go"
         );
+    }
+
+    #[test]
+    fn what_a_newer_epoch_has_committed_an_older_one_may_cut_off() {
+        let mut canon = Canon::default();
+        let whole = book(&three());
+        marked(&mut canon, NodeId(0), &whole, Offset(1), LeaderEpoch(1)).expect("it is the first");
+        marked(&mut canon, NodeId(0), &whole, Offset(3), LeaderEpoch(3)).expect("there is no other");
+        let cut =
+            |epoch, to| anomaly(truncated(&canon, (NodeId(1), LeaderEpoch(epoch)), &whole, Offset(to), Offset(0)));
+        assert_eq!(cut(2, 1), None, "it does not count on this copy");
+        assert_eq!(cut(2, 0), Some("committed-cut-off"));
+        assert_eq!(cut(3, 1), Some("committed-cut-off"));
     }
 }

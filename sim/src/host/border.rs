@@ -58,11 +58,15 @@ impl Host {
         match effect {
             Effect::Respond { id, response } => {
                 let committed = process.lookups.remove(&id);
+                let repeated = process.repeated.remove(&id).unwrap_or_default();
                 let Some((conn, call, request)) = process.requests.remove(&id) else { return Ok(()) };
                 if let (Some(committed), Request::ListOffsets(asked), Response::ListOffsets(answer)) =
                     (committed, &request, &response)
                 {
                     self.looked_up(env, committed, asked, answer)?;
+                }
+                if let (Request::Produce(asked), Response::Produce(answer)) = (&request, &response) {
+                    self.repeated_answered(env, &repeated, asked, answer)?;
                 }
                 self.respond(env, conn, call, &request, response)
             }

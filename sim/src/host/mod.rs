@@ -104,6 +104,8 @@ struct Process {
     requests: BTreeMap<RequestId, (ConnId, CallId, Request)>,
     /// What was committed when a lookup arrived.
     lookups: BTreeMap<RequestId, Offset>,
+    /// The batches of a request that this node had already when it arrived: their places in it, and whose they are.
+    repeated: BTreeMap<RequestId, Vec<(usize, TopicPartition)>>,
     /// Acknowledgements of the input under way.
     acks: Vec<(ProduceRequest, ProduceResponse)>,
     /// What the input under way has told administrators.
@@ -353,6 +355,7 @@ impl Host {
             logs: BTreeMap::from([(LogId::METADATA, metadata_partition())]),
             requests: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            repeated: BTreeMap::new(),
             acks: Vec::new(),
             confirmed: Vec::new(),
             wished: BTreeMap::new(),
@@ -450,6 +453,10 @@ impl Host {
                 {
                     process.contact.fetched(fetch.replica, env.queue.now());
                 }
+                // Who fetches a snapshot is heard of as well (KIP-630).
+                if let Request::Peer(PeerRequest::FetchSnapshot(fetch)) = &request {
+                    process.contact.fetched(fetch.replica, env.queue.now());
+                }
                 if let Request::ListOffsets(asked) = &request
                     && let [asked] = &asked.partitions[..]
                     && let Some(topic) = process.node.image().resolve(&asked.topic).map(|topic| topic.id)
@@ -458,6 +465,10 @@ impl Host {
                     if let Some(partition) = process.node.partitions().find(|partition| partition.id == id_there) {
                         process.lookups.insert(id, partition.high_watermark());
                     }
+                }
+                let repeated = self.repeated(env, &request);
+                if let Some(process) = self.process.as_mut().filter(|_| !repeated.is_empty()) {
+                    process.repeated.insert(id, repeated);
                 }
                 self.input(env, Input::Requested { id, request })
             }
@@ -468,6 +479,7 @@ impl Host {
                 for id in gone {
                     if let Some(process) = &mut self.process {
                         process.requests.remove(&id);
+                        process.repeated.remove(&id);
                     }
                     self.input(env, Input::RequestAbandoned { id })?;
                 }

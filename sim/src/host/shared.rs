@@ -2,6 +2,7 @@
 
 use tidelog_core::{
     effect::Effect,
+    epoch::LeaderEpoch,
     ids::{BrokerEpoch, JobId, LogId, NodeId, TopicPartition},
     log::{Durability, Job, JobOutcome, LogError},
     message::{Acks, PeerRequest, PeerResponse, ProduceRequest, ProduceResponse, Request, Response},
@@ -92,7 +93,11 @@ impl Host {
                     }
                     Job::Truncate { to } if !canon.unclean.contains_key(&id) => {
                         let mark = canon.marks.get(&(self.index, id)).copied().unwrap_or(Offset::ZERO);
-                        shared_log::truncated(canon, me, ledger, *to, mark)?;
+                        let partition = process.node.partitions().find(|partition| partition.id == id);
+                        let epoch = partition.map(|partition| partition.leader_epoch());
+                        let epoch = epoch.or_else(|| process.node.quorum().map(Quorum::epoch));
+                        let epoch = epoch.unwrap_or(LeaderEpoch(i32::MAX));
+                        shared_log::truncated(canon, (me, epoch), ledger, *to, mark)?;
                     }
                     _ => {}
                 }

@@ -3,14 +3,17 @@
 use tidelog_core::{
     ids::{LogId, TopicPartition},
     log::{LogError, LogState},
-    message::{FetchResponse, FetchedPartition, ListOffsetsRequest, ListOffsetsResponse, LogRead},
+    message::{
+        FetchResponse, FetchedPartition, ListOffsetsRequest, ListOffsetsResponse, LogRead, ProduceRequest,
+        ProduceResponse, Request,
+    },
     offset::Offset,
     record::{Batch, Batches},
 };
 
 use super::{Env, Host};
 use crate::{
-    check::{self, Seen, Violation, r9, shared_image},
+    check::{self, Seen, Violation, dedup, r9, shared_image},
     history::Void,
     ledger::{Ending, Held},
     tally::Mark,
@@ -95,6 +98,36 @@ impl Host {
             let id = TopicPartition { topic: topic.id, partition: asked.partition };
             if let Some(ledger) = env.oracle.ledgers.get(&(self.index, id)) {
                 check::looked_up(ledger, asked.spec, committed, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches of a request that this node has already, by their places in it.
+    pub(super) fn repeated(&self, env: &Env<'_>, request: &Request) -> Vec<(usize, TopicPartition)> {
+        let (Request::Produce(asked), Some(node)) = (request, self.node()) else { return Vec::new() };
+        let there = asked.partitions.iter().enumerate().filter_map(|(place, asked)| {
+            let topic = node.image().resolve(&asked.topic)?.id;
+            let id = TopicPartition { topic, partition: asked.partition };
+            let ledger = env.oracle.ledgers.get(&(self.index, id))?;
+            let batch = asked.batch.as_ref().ok().filter(|batch| batch.header().has_producer())?;
+            dedup::repeats(ledger, batch.header()).then_some((place, id))
+        });
+        there.collect()
+    }
+
+    pub(super) fn repeated_answered(
+        &self,
+        env: &Env<'_>,
+        repeated: &[(usize, TopicPartition)],
+        asked: &ProduceRequest,
+        answer: &ProduceResponse,
+    ) -> Result<(), Violation> {
+        for (place, id) in repeated {
+            if let (Ok(batch), Some(answer)) = (&asked.partitions[*place].batch, answer.partitions.get(*place))
+                && let Some(ledger) = env.oracle.ledgers.get(&(self.index, *id))
+            {
+                dedup::answered(ledger, batch.header(), answer.error)?;
             }
         }
         Ok(())
