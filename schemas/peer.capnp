@@ -84,9 +84,16 @@ struct VoteResponse {
   leader @2 :Int32 = -1;
   # That epoch's leader.
   granted @3 :Bool;
+  leaderEndpoint @4 :Text;
+  # host:port of its native listener; null where the answering node does not know it, or is it.
 }
 
-struct BeginEpochRequest { leader @0 :Int32; epoch @1 :Int32 = -1; }
+struct BeginEpochRequest {
+  leader @0 :Int32;
+  epoch @1 :Int32 = -1;
+  leaderEndpoint @2 :Text;
+  # host:port of its native listener, so that a node that has never heard of it can follow.
+}
 
 struct EndEpochRequest {
   leader @0 :Int32;
@@ -99,6 +106,8 @@ struct EpochResponse {
   error @0 :Int16;
   epoch @1 :Int32 = -1;
   leader @2 :Int32 = -1;
+  leaderEndpoint @3 :Text;
+  # As in `VoteResponse`.
 }
 
 struct ReplicaFetchRequest {
@@ -160,6 +169,8 @@ struct ReplicaFetched {
   # ... and the first offset that is not in it.
   recordsBytes @10 :UInt32;
   # Bytes of the body that are this partition's batches, all of them whole.
+  leaderEndpoint @11 :Text;
+  # As in `VoteResponse`. Metadata log only.
 }
 
 struct FetchSnapshotRequest {
@@ -184,6 +195,8 @@ struct FetchSnapshotResponse {
   # Where this piece begins.
   pieceBytes @5 :UInt32;
   # Bytes of the body.
+  leaderEndpoint @6 :Text;
+  # As in `VoteResponse`.
 }
 
 struct RegisterRequest {

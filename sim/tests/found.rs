@@ -181,3 +181,14 @@ fn a_lone_controller_goes_with_its_disk() {
 fn a_hurt_leader_epoch_is_reported() {
     assert_eq!(run::run(20026, &Profile::Nightly.draw(20026), false).verdict, None);
 }
+
+/// L1 no-progress: a node whose disk had been replaced did not know the voter that had become the leader meanwhile, and asked
+/// those it knew for ever; they named the leader, and not where it is reached.
+#[test]
+fn whoever_is_told_of_a_leader_is_told_its_address() {
+    let mut config = Config::draw(463);
+    for (knob, value) in [("nodes", 5), ("voters", 3), ("voter_changes", 1), ("wipe", 0)] {
+        config.set(knob, value).expect("the knob exists");
+    }
+    assert_eq!(run::run(463, &config, false).verdict, None);
+}

@@ -179,6 +179,7 @@ impl Twin for VoteResponse {
         to.set_epoch(self.epoch.0);
         to.set_leader(write_leader(self.leader));
         to.set_granted(self.granted);
+        write_optional_text!(&self.leader_endpoint, to.set_leader_endpoint);
     }
 
     fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
@@ -187,6 +188,7 @@ impl Twin for VoteResponse {
             epoch: LeaderEpoch(from.get_epoch()),
             leader: read_leader(from.get_leader()),
             granted: from.get_granted(),
+            leader_endpoint: read_optional_text!(from, has_leader_endpoint, get_leader_endpoint),
         })
     }
 }
@@ -197,10 +199,15 @@ impl Twin for BeginEpochRequest {
     fn write(&self, mut to: Builder<'_, Self>) {
         to.set_leader(self.leader.0);
         to.set_epoch(self.epoch.0);
+        write_optional_text!(&self.leader_endpoint, to.set_leader_endpoint);
     }
 
     fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
-        Ok(Self { leader: NodeId(from.get_leader()), epoch: LeaderEpoch(from.get_epoch()) })
+        Ok(Self {
+            leader: NodeId(from.get_leader()),
+            epoch: LeaderEpoch(from.get_epoch()),
+            leader_endpoint: read_optional_text!(from, has_leader_endpoint, get_leader_endpoint),
+        })
     }
 }
 
@@ -229,6 +236,7 @@ impl Twin for EpochResponse {
         to.set_error(self.error.code());
         to.set_epoch(self.epoch.0);
         to.set_leader(write_leader(self.leader));
+        write_optional_text!(&self.leader_endpoint, to.set_leader_endpoint);
     }
 
     fn read(from: Reader<'_, Self>, _: &mut Source) -> Result<Self, DecodeError> {
@@ -236,6 +244,7 @@ impl Twin for EpochResponse {
             error: ErrorCode::from_code(from.get_error()),
             epoch: LeaderEpoch(from.get_epoch()),
             leader: read_leader(from.get_leader()),
+            leader_endpoint: read_optional_text!(from, has_leader_endpoint, get_leader_endpoint),
         })
     }
 }
@@ -335,6 +344,7 @@ impl Twin for ReplicaFetched {
             to.set_snapshot_end(end.0);
         }
         to.set_records_bytes(saturated(records_bytes(&self.records)));
+        write_optional_text!(&self.leader_endpoint, to.set_leader_endpoint);
     }
 
     fn read(from: Reader<'_, Self>, source: &mut Source) -> Result<Self, DecodeError> {
@@ -351,6 +361,7 @@ impl Twin for ReplicaFetched {
             snapshot: optional(from.get_snapshot_end())
                 .map(|end| SnapshotId { end: Offset(end), epoch: LeaderEpoch(from.get_snapshot_epoch()) }),
             records: if records.is_empty() { Records::Empty } else { Records::Bytes(records) },
+            leader_endpoint: read_optional_text!(from, has_leader_endpoint, get_leader_endpoint),
         })
     }
 }
@@ -391,6 +402,7 @@ impl Twin for FetchSnapshotResponse {
         to.set_size(self.size);
         to.set_position(self.position);
         to.set_piece_bytes(saturated(self.bytes.len()));
+        write_optional_text!(&self.leader_endpoint, to.set_leader_endpoint);
     }
 
     fn read(from: Reader<'_, Self>, source: &mut Source) -> Result<Self, DecodeError> {
@@ -401,6 +413,7 @@ impl Twin for FetchSnapshotResponse {
             size: from.get_size(),
             position: from.get_position(),
             bytes: source.take_body(from.get_piece_bytes())?,
+            leader_endpoint: read_optional_text!(from, has_leader_endpoint, get_leader_endpoint),
         })
     }
 }

@@ -64,7 +64,11 @@ impl Samples {
                 log_end: s.offset(),
                 pre_vote: s.flag(),
             }),
-            2 => PeerRequest::BeginEpoch(BeginEpochRequest { leader: s.node(), epoch: s.epoch() }),
+            2 => PeerRequest::BeginEpoch(BeginEpochRequest {
+                leader: s.node(),
+                epoch: s.epoch(),
+                leader_endpoint: s.option(Self::text),
+            }),
             3 => PeerRequest::EndEpoch(EndEpochRequest {
                 leader: s.node(),
                 epoch: s.epoch(),
@@ -140,10 +144,14 @@ impl Samples {
                 epoch: s.epoch(),
                 leader: s.option(Self::node),
                 granted: s.flag(),
+                leader_endpoint: s.option(Self::text),
             }),
-            2 => {
-                PeerResponse::Epoch(EpochResponse { error: s.error(), epoch: s.epoch(), leader: s.option(Self::node) })
-            }
+            2 => PeerResponse::Epoch(EpochResponse {
+                error: s.error(),
+                epoch: s.epoch(),
+                leader: s.option(Self::node),
+                leader_endpoint: s.option(Self::text),
+            }),
             3 => PeerResponse::Fetch(ReplicaFetchResponse {
                 error: s.error(),
                 session: s.0.next_u64(),
@@ -157,6 +165,7 @@ impl Samples {
                     diverging: s.option(|s| (s.epoch(), Offset(s.i64().max(0)))),
                     snapshot: s.option(Self::snapshot),
                     records: s.records(),
+                    leader_endpoint: s.option(Self::text),
                 }),
             }),
             4 => PeerResponse::FetchSnapshot(FetchSnapshotResponse {
@@ -166,6 +175,7 @@ impl Samples {
                 size: s.0.next_u64(),
                 position: s.0.next_u64(),
                 bytes: s.bytes(),
+                leader_endpoint: s.option(Self::text),
             }),
             5 => PeerResponse::Register(RegisterResponse { error: s.error(), epoch: s.broker_epoch() }),
             6 => {

@@ -110,6 +110,8 @@ pub struct VoteResponse {
     pub leader: Option<NodeId>,
     /// Is the vote the candidate's? It is durable.
     pub granted: bool,
+    /// `host:port` of that leader's native listener; `None` where the answering node does not know it, or is the leader.
+    pub leader_endpoint: Option<String>,
 }
 
 /// The winner of an election makes itself known.
@@ -119,6 +121,8 @@ pub struct BeginEpochRequest {
     pub leader: NodeId,
     /// Its epoch.
     pub epoch: LeaderEpoch,
+    /// `host:port` of its native listener, so that a node that has never heard of it can follow.
+    pub leader_endpoint: Option<String>,
 }
 
 /// A leader goes.
@@ -141,6 +145,8 @@ pub struct EpochResponse {
     pub epoch: LeaderEpoch,
     /// That epoch's leader, if it knows it.
     pub leader: Option<NodeId>,
+    /// As in [`VoteResponse::leader_endpoint`].
+    pub leader_endpoint: Option<String>,
 }
 
 /// A follower pulls, and by its offsets acknowledges (KIP-595 for the metadata log, KIP-227 for sessions).
@@ -228,6 +234,8 @@ pub struct ReplicaFetched {
     pub snapshot: Option<SnapshotId>,
     /// The batches.
     pub records: Records,
+    /// As in [`VoteResponse::leader_endpoint`]. Metadata log only.
+    pub leader_endpoint: Option<String>,
 }
 
 /// A snapshot of the metadata: everything below `end`, whose last record is of `epoch` (KIP-630).
@@ -269,6 +277,8 @@ pub struct FetchSnapshotResponse {
     pub position: u64,
     /// The piece.
     pub bytes: Bytes,
+    /// As in [`VoteResponse::leader_endpoint`].
+    pub leader_endpoint: Option<String>,
 }
 
 /// Where a node is reached.
@@ -401,10 +411,12 @@ pub struct AllotProducerIdsResponse {
 impl PeerRequest {
     /// The response that says `error`.
     pub fn refuse(&self, error: ErrorCode) -> PeerResponse {
-        let (epoch, leader) = (LeaderEpoch::NONE, None);
+        let (epoch, leader, leader_endpoint) = (LeaderEpoch::NONE, None, None);
         match self {
-            Self::Vote(_) => PeerResponse::Vote(VoteResponse { error, epoch, leader, granted: false }),
-            Self::BeginEpoch(_) | Self::EndEpoch(_) => PeerResponse::Epoch(EpochResponse { error, epoch, leader }),
+            Self::Vote(_) => PeerResponse::Vote(VoteResponse { error, epoch, leader, granted: false, leader_endpoint }),
+            Self::BeginEpoch(_) | Self::EndEpoch(_) => {
+                PeerResponse::Epoch(EpochResponse { error, epoch, leader, leader_endpoint })
+            }
             Self::Fetch(r) => {
                 let (session, partitions) = (r.session, Vec::new());
                 PeerResponse::Fetch(ReplicaFetchResponse { error, session, partitions })
@@ -416,6 +428,7 @@ impl PeerRequest {
                 size: 0,
                 position: r.position,
                 bytes: Bytes::new(),
+                leader_endpoint,
             }),
             Self::Register(_) => PeerResponse::Register(RegisterResponse { error, epoch: BrokerEpoch::NONE }),
             Self::Heartbeat(_) => {

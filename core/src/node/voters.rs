@@ -3,12 +3,15 @@
 //! A change of the voters is a decision like any other: taken by the controller, one at a time, once all before are committed, and
 //! told when it is committed itself. Only what is appended is another kind of record.
 
+use alloc::{string::String, vec::Vec};
+
 use super::{Node, decisions::Reply};
 use crate::{
     effect::Effect,
-    ids::RequestId,
-    message::{Endpoints, ErrorCode, Request, Response, VotersChanged},
-    quorum::VotersUnchanged,
+    epoch::LeaderEpoch,
+    ids::{NodeId, RequestId, TopicId},
+    message::{Endpoints, ErrorCode, PeerResponse, Request, Response, VotersChanged},
+    quorum::{Quorum, VotersUnchanged},
     record::{Batch, Voter},
 };
 
@@ -25,7 +28,7 @@ impl Node {
         }
     }
 
-    fn changed_voters(&self, request: &Request) -> Result<alloc::vec::Vec<Voter>, VotersUnchanged> {
+    fn changed_voters(&self, request: &Request) -> Result<Vec<Voter>, VotersUnchanged> {
         let quorum = self.quorum().expect("a controller leads the quorum");
         let (Request::AddVoter(crate::message::AddVoterRequest { cluster_id, .. })
         | Request::RemoveVoter(crate::message::RemoveVoterRequest { cluster_id, .. })) = request
@@ -76,6 +79,44 @@ impl Node {
         }
     }
 
+    /// Where the leader that an answer names is reached, for a node that may never have heard of it. `None` where this node does
+    /// not know, and where it leads itself: it has been found then.
+    pub(super) fn leader_endpoint(&self, leader: Option<NodeId>) -> Option<String> {
+        let leader = leader.filter(|leader| *leader != self.config.node)?;
+        let registered = self.image.broker(leader).map(|broker| &broker.endpoints.native);
+        let voters = self.metadata.view().map_or(&[][..], Quorum::voter_set);
+        let voter = voters.iter().find(|voter| voter.node == leader).map(|voter| &voter.endpoint);
+        [registered, voter].into_iter().flatten().find(|endpoint| !endpoint.is_empty()).cloned()
+    }
+
+    /// An answer that may name the leader of the quorum.
+    pub(super) fn meet_leader_of(&mut self, response: &PeerResponse) {
+        match response {
+            PeerResponse::Vote(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
+            PeerResponse::Epoch(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
+            PeerResponse::FetchSnapshot(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
+            PeerResponse::Fetch(r) => {
+                for fetched in r.partitions.iter().filter(|fetched| fetched.id.topic == TopicId::METADATA) {
+                    self.meet_leader(fetched.leader, fetched.leader_epoch, fetched.leader_endpoint.as_deref());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The leader of the quorum, which this node's own metadata may not have, or have at an address of old.
+    pub(super) fn meet_leader(&mut self, leader: Option<NodeId>, epoch: LeaderEpoch, endpoint: Option<&str>) {
+        let Some(leader) = leader.filter(|leader| *leader != self.config.node) else { return };
+        let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else { return };
+        let is_news = self.metadata.view().is_some_and(|quorum| {
+            epoch > quorum.epoch() || (epoch == quorum.epoch() && quorum.leader() != Some(leader))
+        });
+        if is_news {
+            let endpoints = Endpoints { native: endpoint.into(), ..Endpoints::default() };
+            self.effects.push(Effect::PeerMoved { node: leader, endpoints });
+        }
+    }
+
     /// Voters, some of whom may never have registered as brokers.
     pub(super) fn meet(&mut self, voters: &[Voter]) {
         for Voter { node, endpoint, .. } in voters {
@@ -87,7 +128,7 @@ impl Node {
     }
 }
 
-fn answer(request: &Request, error: ErrorCode, message: Option<alloc::string::String>) -> Response {
+fn answer(request: &Request, error: ErrorCode, message: Option<String>) -> Response {
     let changed = VotersChanged { error, message };
     match request {
         Request::AddVoter(_) => Response::AddVoter(changed),

@@ -217,7 +217,7 @@ impl Quorum {
     }
 
     fn vote_response(&self, error: ErrorCode, granted: bool) -> VoteResponse {
-        VoteResponse { error, epoch: self.epoch, leader: self.leader(), granted }
+        VoteResponse { error, epoch: self.epoch, leader: self.leader(), granted, leader_endpoint: None }
     }
 
     /// The winner of an election makes itself known.
@@ -250,6 +250,6 @@ impl Quorum {
     }
 
     fn epoch_response(&self, error: ErrorCode) -> EpochResponse {
-        EpochResponse { error, epoch: self.epoch, leader: self.leader() }
+        EpochResponse { error, epoch: self.epoch, leader: self.leader(), leader_endpoint: None }
     }
 }

@@ -182,7 +182,11 @@ impl Quorum {
         for (&to, progress) in &mut leading.voters {
             if matches!(progress.news, News::Due(at) if at <= now) {
                 progress.news = News::Asked;
-                let request = PeerRequest::BeginEpoch(BeginEpochRequest { leader: self.me, epoch: self.epoch });
+                let request = PeerRequest::BeginEpoch(BeginEpochRequest {
+                    leader: self.me,
+                    epoch: self.epoch,
+                    leader_endpoint: None,
+                });
                 self.orders.push_back(Order::Call { to, request, timeout, turn });
             }
         }

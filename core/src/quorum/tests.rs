@@ -58,7 +58,13 @@ fn calls(quorum: &mut Quorum) -> Vec<(i32, PeerRequest)> {
 }
 
 fn grant(quorum: &mut Quorum, from: i32) {
-    let response = VoteResponse { error: ErrorCode::None, epoch: quorum.epoch(), leader: None, granted: true };
+    let response = VoteResponse {
+        error: ErrorCode::None,
+        epoch: quorum.epoch(),
+        leader: None,
+        granted: true,
+        leader_endpoint: None,
+    };
     quorum.answered(START, NodeId(from), quorum.turn(), Ok(PeerResponse::Vote(response)));
 }
 
@@ -113,6 +119,7 @@ fn fetched(epoch: i32, committed: i64, diverging: Option<(i32, i64)>, records: R
         diverging: diverging.map(|(epoch, end)| (LeaderEpoch(epoch), Offset(end))),
         snapshot: None,
         records,
+        leader_endpoint: None,
     };
     let (error, session, partitions) = (ErrorCode::None, 0, alloc::vec![fetched]);
     PeerResponse::Fetch(ReplicaFetchResponse { error, session, partitions })
@@ -135,7 +142,7 @@ fn append(quorum: &mut Quorum, end: i64) {
 
 /// Makes it follow node 2 in an epoch.
 fn follow(quorum: &mut Quorum, epoch: i32) {
-    let begin = BeginEpochRequest { leader: NodeId(2), epoch: LeaderEpoch(epoch) };
+    let begin = BeginEpochRequest { leader: NodeId(2), epoch: LeaderEpoch(epoch), leader_endpoint: None };
     assert_eq!(quorum.on_begin_epoch(START, &begin).error, ErrorCode::None);
     assert_eq!(quorum.leader(), Some(NodeId(2)));
 }
@@ -179,8 +186,13 @@ fn an_answer_to_an_earlier_election_counts_no_more_and_a_newer_epoch_ends_one() 
     quorum.on_time(quorum.next_deadline().expect("it stands soon"));
     let before = quorum.turn();
     quorum.on_time(quorum.next_deadline().expect("it stands again"));
-    let granted =
-        |epoch| VoteResponse { error: ErrorCode::None, epoch: LeaderEpoch(epoch), leader: None, granted: true };
+    let granted = |epoch| VoteResponse {
+        error: ErrorCode::None,
+        epoch: LeaderEpoch(epoch),
+        leader: None,
+        granted: true,
+        leader_endpoint: None,
+    };
     quorum.answered(START, NodeId(2), before, Ok(PeerResponse::Vote(granted(1))));
     assert_eq!(quorum.role(), RoleName::Prospective);
     quorum.answered(START, NodeId(2), quorum.turn(), Ok(PeerResponse::Vote(granted(7))));
@@ -233,8 +245,13 @@ fn two_that_do_not_hear_the_leader_do_not_assure_each_other_of_it() {
     follow(&mut quorum, 2);
     quorum.on_time(START.after(Duration::from_millis(2_000)));
     assert_eq!(quorum.role(), RoleName::Prospective, "it has been silent for too long");
-    let refusal =
-        VoteResponse { error: ErrorCode::None, epoch: LeaderEpoch(2), leader: Some(NodeId(2)), granted: false };
+    let refusal = VoteResponse {
+        error: ErrorCode::None,
+        epoch: LeaderEpoch(2),
+        leader: Some(NodeId(2)),
+        granted: false,
+        leader_endpoint: None,
+    };
     let turn = quorum.turn();
     quorum.answered(START, NodeId(3), turn, Ok(PeerResponse::Vote(refusal)));
     assert_eq!(quorum.leader(), Some(NodeId(2)), "the other hears it: it is asked once more");

@@ -184,11 +184,16 @@ impl Far {
 }
 
 fn begin_epoch(epoch: i32) -> PeerRequest {
-    PeerRequest::BeginEpoch(BeginEpochRequest { leader: NodeId(1), epoch: LeaderEpoch(epoch) })
+    PeerRequest::BeginEpoch(BeginEpochRequest { leader: NodeId(1), epoch: LeaderEpoch(epoch), leader_endpoint: None })
 }
 
 fn epoch(epoch: i32) -> PeerResponse {
-    PeerResponse::Epoch(EpochResponse { error: ErrorCode::None, epoch: LeaderEpoch(epoch), leader: None })
+    PeerResponse::Epoch(EpochResponse {
+        error: ErrorCode::None,
+        epoch: LeaderEpoch(epoch),
+        leader: None,
+        leader_endpoint: None,
+    })
 }
 
 /// Runs a test on one thread, with a clock that jumps to the next timer when nothing else is to be done.

@@ -29,7 +29,7 @@ use crate::{
     epoch::LeaderEpoch,
     ids::{JobId, LogId, NodeId, RequestId, TopicId},
     log::{Job, JobOutcome, LogConfig, LogError, LogState, Vote},
-    message::{CallError, PeerResponse, VoteResponse},
+    message::{CallError, PeerRequest, PeerResponse, VoteResponse},
     mutant,
     offset::Offset,
     prng::Prng,
@@ -349,7 +349,10 @@ impl Node {
                 let answer = None;
                 self.run_metadata(Job::SaveVote(vote), MetadataJob::Vote { vote, answer });
             }
-            Order::Call { to, request, timeout, turn } => {
+            Order::Call { to, mut request, timeout, turn } => {
+                if let PeerRequest::BeginEpoch(r) = &mut request {
+                    r.leader_endpoint = Some(self.config.endpoints.native.clone());
+                }
                 self.call(to, request, timeout, calls::Purpose::Quorum { to, turn });
             }
             Order::Lead { granting } => self.take_lead(&granting),
@@ -403,6 +406,9 @@ impl Node {
             return;
         }
         let now = self.now.mono;
+        if let Ok(response) = &outcome {
+            self.meet_leader_of(response);
+        }
         self.metadata.quorum().answered(now, from, turn, outcome);
         self.settle_quorum();
         self.close_when_quiet();

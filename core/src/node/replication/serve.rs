@@ -339,6 +339,7 @@ impl Node {
             diverging: None,
             snapshot: None,
             records: Records::Empty,
+            leader_endpoint: None,
         };
         let partition = self.by_id.get(&id).and_then(|log| self.partitions.get(log));
         let Some(partition) = partition else {
