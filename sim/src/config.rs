@@ -335,10 +335,16 @@ impl Config {
         self.nodes - self.controllers()
     }
 
-    /// Do voters come and go? A machine that is replaced by an empty one is no voter any more, once the disks of voters are written
-    /// down; so it is one or the other.
+    /// Do voters come and go?
     pub fn changes_voters(&self) -> bool {
-        self.voter_changes == 1 && self.nodes > 1 && self.wipe == 0
+        self.voter_changes == 1 && self.nodes > 1
+    }
+
+    /// Does an operator take a node's disk away only once the cluster has let go of the node? Where voters come and go and partitions
+    /// are moved, what is decided on the word of a disk that is gone would be for good: a set of voters that cannot commit without it,
+    /// a partition of which all other replicas are removed.
+    pub fn waits_with_disks(&self) -> bool {
+        self.changes_voters() || self.movers > 0
     }
 
     /// The waits between nodes.

@@ -108,8 +108,7 @@ fn whims(seed: u64, config: &mut Config) {
     if config.nodes == 1 {
         return;
     }
-    // A partition may be moved for good to a node whose disk was taken away just before: then what it had is gone.
-    config.movers = u64::from(moves && config.wipe == 0);
+    config.movers = u64::from(moves);
     config.unclean = u64::from(allows);
     config.askers = u64::from(asks);
 }
@@ -129,6 +128,7 @@ mod tests {
         let nightly: Vec<Config> = (0..200).map(|seed| Profile::Nightly.draw(seed)).collect();
         assert!(nightly.iter().any(|config| config.movers == 1) && nightly.iter().any(|config| config.unclean == 1));
         assert!(nightly.iter().any(|config| config.voters > 0 && config.wipe == 1), "a disk can be taken away");
+        assert!(nightly.iter().any(|config| config.wipe == 1 && config.movers == 1 && config.changes_voters()));
         assert!(nightly.iter().all(|config| config.nodes > 1 || config.movers == 0));
         assert!((0..200).any(|seed| Profile::Nightly.draw(seed).strike_ms < Profile::Pr.draw(seed).strike_ms));
     }

@@ -82,6 +82,8 @@ pub enum Event {
     Freeze(usize, u64),
     /// The nemesis strikes.
     Strike(usize),
+    /// The disk of a node that was taken out goes, unless another of its processes than this one has run since.
+    Replace(usize, u32),
     /// A spell of bad weather on a disk is over.
     Clear(usize, Blow),
     /// Time to look whether a phase is over.
@@ -346,6 +348,7 @@ impl World {
                     self.strike(&strike)?;
                 }
             }
+            Event::Replace(node, incarnation) => self.replace(node, incarnation),
             Event::Clear(node, blow) => self.clear(node, &blow),
             Event::Look => return self.look(),
         }

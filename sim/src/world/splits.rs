@@ -1,19 +1,27 @@
 //! Blows that only a cluster takes: splits, all nodes at once, empty disks, starving processes.
 
+use std::collections::BTreeMap;
+
 use tidelog_core::{
+    epoch::PartitionEpoch,
     ids::NodeId,
     quorum::{Quorum, RoleName},
 };
 
 use super::{Event, World};
 use crate::{
-    actor::MS,
-    host::{Host, metadata_partition},
+    actor::{MS, Phase},
+    canon::PartitionState,
+    check::m9,
+    host::{Host, metadata_partition, voters},
     ledger::Ending,
     nemesis::{Shape, Way},
     net::Party,
     tally::Fault,
 };
+
+/// How long a machine is out at the least before its disk is replaced: longer than any process pauses, in nanoseconds.
+const OUT: u64 = 5_000 * MS;
 
 /// A link, one way.
 pub type Link = (Party, Party);
@@ -134,8 +142,12 @@ impl World {
         if !self.may_wipe(node) {
             return self.tally.fault(Fault::Vetoed);
         }
-        self.tally.fault(Fault::Wiped);
         self.crash(node, Ending::Killed, down);
+        self.take_disk(node);
+    }
+
+    fn take_disk(&mut self, node: usize) {
+        self.tally.fault(Fault::Wiped);
         self.hosts[node].wipe();
         self.directories[node] = self.hosts[node].directory();
         let canon = &mut self.oracle.canon;
@@ -145,6 +157,49 @@ impl World {
             canon.taken.insert((node, id), ledger.promised);
         }
         self.oracle.folders.retain(|(of, _), _| *of != node);
+    }
+
+    /// A machine is shut down for as long as the cluster takes to let go of it, and its disk is replaced then.
+    pub(super) fn take_out(&mut self, node: usize, down: u64) {
+        if !self.hosts[node].is_up() {
+            return self.tally.fault(Fault::Vetoed);
+        }
+        let waits = self.config.waits();
+        // Whoever is paused while it goes may hear of it that much later.
+        let wait = OUT + waits.broker_session_timeout.0.max(waits.quorum_fetch_timeout.0) * 6 / 5;
+        self.crash(node, Ending::Killed, wait + down);
+        self.queue.after(wait, Event::Replace(node, self.hosts[node].incarnation));
+    }
+
+    /// The disk of a node that was taken out goes, if nobody counts on it any more.
+    pub(super) fn replace(&mut self, node: usize, incarnation: u32) {
+        let is_out = !self.hosts[node].is_up() && self.hosts[node].incarnation == incarnation;
+        if self.phase != Phase::Chaos || !is_out || !self.is_let_go(node) {
+            return self.tally.fault(Fault::Vetoed);
+        }
+        let now = self.queue.now();
+        self.trace.line(now, || format!("n{node} gets an empty disk"));
+        self.take_disk(node);
+    }
+
+    /// Has the cluster let go of a node? It is fenced, by a controller whose image has everything that is decided. It is in sync
+    /// nowhere, so that no partition can be moved to it, or elect it, before it has fetched anew. It votes in no set that counts or
+    /// may come to, and has been silent for too long to become a voter on its old disk. And it was no voter at first: started with an
+    /// empty disk it would go by the first set, and a majority of those on empty disks would begin another cluster.
+    fn is_let_go(&self, node: usize) -> bool {
+        let (me, canon) = (self.hosts[node].id(), &self.oracle.canon);
+        let Some(controller) = self.controller().and_then(|controller| self.hosts[controller].node()) else {
+            return false;
+        };
+        let decided = controller.quorum().and_then(|quorum| quorum.established().filter(|at| *at == quorum.log_end()));
+        let knows_all = decided == Some(controller.applied_metadata().1);
+        let is_fenced = controller.image().broker(me).is_some_and(|broker| broker.fenced);
+        let at_first = voters(&self.config);
+        let votes = m9::standing(canon, metadata_partition(), &at_first).iter().any(|set| set.contains(&me));
+        let newest = |states: &BTreeMap<PartitionEpoch, PartitionState>| states.values().next_back().cloned();
+        let counts = |state: PartitionState| state.isr.contains(&me) || state.elr.contains(&me);
+        let is_counted_on = canon.states.values().filter_map(newest).any(counts);
+        knows_all && is_fenced && !votes && !at_first.contains(&me) && !is_counted_on
     }
 
     /// May a node's disk go? A voter's only at a calm moment: a vote that is forgotten can be given twice. And of each

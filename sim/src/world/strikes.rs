@@ -119,6 +119,7 @@ impl World {
             }
             Blow::Split { shape, one_way, span, again } => self.split(node, *shape, *one_way, *span, *again),
             Blow::All { power, down } => self.all_at_once(*power, *down),
+            Blow::Wipe(down) if config.waits_with_disks() => self.take_out(node, *down),
             Blow::Wipe(down) => self.wipe(node, *down),
             Blow::Starve { pause, run, span } if up => self.starve(node, *pause, *run, *span),
             _ => {}
