@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use tidelog_core::{
     ids::{NodeId, PartitionId, TopicPartition},
     node::Node,
+    quorum::Quorum,
 };
 
 use super::{Event, World};
 use crate::{
     canon::PartitionState,
     check::m9,
-    host::{metadata_partition, voters},
+    host::{Host, metadata_partition, voters},
     ledger::Ending,
     net::Party,
 };
@@ -74,6 +75,15 @@ impl World {
     fn can_do_without(&self, frozen: &[Option<Frozen>]) -> bool {
         let inside = |node: &NodeId| frozen.get(node.0 as usize).is_some_and(Option::is_none);
         if self.hosts.iter().all(|host| host.quorum().is_none()) || !self.outvoted(inside).is_empty() {
+            return false;
+        }
+        // Who lags asks of who leads those whom it knows: the voters that its log names, and those who voted at first.
+        let at_first = voters(&self.config);
+        let finds = |host: &Host| {
+            let known = host.quorum().map_or(&[][..], Quorum::voters);
+            known == [host.id()] || known.iter().chain(&at_first).any(|node| *node != host.id() && inside(node))
+        };
+        if self.config.changes_voters() && !self.hosts.iter().filter(|host| inside(&host.id())).all(finds) {
             return false;
         }
         let least = self.least();
