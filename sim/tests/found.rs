@@ -166,6 +166,13 @@ fn a_topic_created_again_keeps_its_folder() {
     passes(147, &[("nodes", 3)]);
 }
 
+/// L1 no-progress: a voter that had been started with one other came back to find both led by a third, and did not know where
+/// that is.
+#[test]
+fn a_voter_finds_a_leader_that_it_was_not_started_with() {
+    passes(1316, &[("nodes", 3), ("racks", 2)]);
+}
+
 /// L1 no-progress: the only voter, a controller with nothing to serve, answered with errors of its read-only disk for ever,
 /// instead of going so that somebody starts it again.
 #[test]

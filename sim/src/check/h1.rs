@@ -13,7 +13,7 @@
 //! | G1a | a value whose write failed for certain was seen |
 //! | garbage | a value was seen that nobody sent there |
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use tidelog_core::{ids::TopicPartition, message::Acks, offset::Offset};
 
@@ -36,8 +36,22 @@ pub fn check(history: &History) -> Result<(), Violation> {
 /// Values by offset, and all offsets of a value, as acknowledged or seen.
 #[derive(Debug, Default)]
 struct Places {
-    by_offset: BTreeMap<(TopicPartition, Offset), Value>,
+    by_offset: BTreeMap<(TopicPartition, Offset), (Value, Told)>,
     by_value: BTreeMap<Value, Vec<Offset>>,
+}
+
+/// Who said so, and when: a reader, or an acknowledgement.
+#[derive(Clone, Copy, Debug)]
+struct Told(Option<u32>, u64);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(_, u64::MAX) => f.write_str("seen at the end"),
+            Self(Some(reader), at) => write!(f, "seen by reader {reader} at {at} ns"),
+            Self(None, at) => write!(f, "acknowledged at {at} ns"),
+        }
+    }
 }
 
 fn is_void(history: &History, partition: TopicPartition, offset: Offset, at: u64) -> bool {
@@ -46,7 +60,8 @@ fn is_void(history: &History, partition: TopicPartition, offset: Offset, at: u64
 
 fn places(history: &History) -> Result<Places, Violation> {
     let mut places = Places::default();
-    let mut note = |partition: TopicPartition, offset: Offset, value: Value, at: u64, seen: bool| {
+    let mut note = |partition: TopicPartition, offset: Offset, value: Value, at: u64, by: Option<u32>| {
+        let (seen, told) = (by.is_some(), Told(by, at));
         let Some(sent) = history.sends.get(value as usize).filter(|sent| sent.to == partition) else {
             let subject = format!("{partition}@{offset}");
             return Err(violation(CODE, "garbage", subject, format!("value {value} was never sent to this partition")));
@@ -58,15 +73,11 @@ fn places(history: &History) -> Result<Places, Violation> {
         if is_void(history, partition, offset, at) {
             return Ok(());
         }
-        let there = *places.by_offset.entry((partition, offset)).or_insert(value);
-        if there != value {
+        let (there, former) = places.by_offset.entry((partition, offset)).or_insert((value, told));
+        if *there != value {
             let subject = format!("{partition}@{offset}");
-            return Err(violation(
-                CODE,
-                "inconsistent-offsets",
-                subject,
-                format!("it held value {there} and value {value}"),
-            ));
+            let why = format!("it held value {there} ({former}) and value {value} ({told})");
+            return Err(violation(CODE, "inconsistent-offsets", subject, why));
         }
         let offsets = places.by_value.entry(value).or_default();
         if !offsets.contains(&offset) {
@@ -76,21 +87,21 @@ fn places(history: &History) -> Result<Places, Violation> {
     };
     for (value, sent) in history.sends.iter().enumerate() {
         if let Fate::Acknowledged(Some(offset)) = sent.fate {
-            note(sent.to, offset, value as Value, sent.settled_at, false)?;
+            note(sent.to, offset, value as Value, sent.settled_at, None)?;
         }
     }
     for &(value, offset, at) in &history.echoes {
         let to = history.sends[value as usize].to;
-        note(to, offset, value, at, false)?;
+        note(to, offset, value, at, None)?;
     }
     for poll in &history.polls {
         for &(offset, value) in &poll.seen {
-            note(poll.from, offset, value, poll.at, true)?;
+            note(poll.from, offset, value, poll.at, Some(poll.reader))?;
         }
     }
     for (&partition, read) in &history.finals {
         for &(offset, value) in &read.seen {
-            note(partition, offset, value, u64::MAX, true)?;
+            note(partition, offset, value, u64::MAX, Some(u32::MAX))?;
         }
     }
     Ok(places)
@@ -145,7 +156,7 @@ fn skips(history: &History, places: &Places) -> Result<(), Violation> {
             expected.entry((poll.reader, poll.assignment, poll.from)).or_insert((poll.position, poll.at));
         for &(offset, _) in &poll.seen {
             let between = (poll.from, *next)..(poll.from, offset);
-            if let Some(((_, skipped), value)) = places.by_offset.range(between).next()
+            if let Some(((_, skipped), (value, _))) = places.by_offset.range(between).next()
                 && !is_void(history, poll.from, *skipped, poll.at)
                 && !is_void(history, poll.from, *next, *since)
             {

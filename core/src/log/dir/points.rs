@@ -32,14 +32,16 @@ impl<D: Disk> LogDir<D> {
             return Ok(());
         }
         let dir = open.at.dir.clone();
-        open.recovery_point = open.recovery_point.min(to);
+        // The batch that holds `to` goes as a whole; it begins in the same segment.
+        let stays = open.segments[open.segment_of(to)].base.max(open.log_start).min(to);
+        open.recovery_point = open.recovery_point.min(stays);
         open.log_start = open.log_start.min(to);
         if let Some(cleaned_to) = self.cleaner_points.0.get_mut(&dir) {
             *cleaned_to = to.min(*cleaned_to);
         }
         let [log_starts, recovery_points, _, cleaner_points] = &self.written;
-        let above = |checkpoint: &OffsetCheckpoint| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
-        if above(recovery_points) || above(log_starts) || above(cleaner_points) {
+        let above = |checkpoint: &OffsetCheckpoint, to| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
+        if above(recovery_points, stays) || above(log_starts, to) || above(cleaner_points, to) {
             self.note_points()?;
             self.write_checkpoints()?;
         }

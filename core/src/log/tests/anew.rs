@@ -173,6 +173,32 @@ fn a_truncation_that_ends_halfway_is_gone_through_with() {
     assert!(failed > 3, "some calls want handles");
 }
 
+/// What a truncation leaves ends before the place that was named, if that lies inside a batch. No checkpoint vouches for more on
+/// the way: the log opens, wherever the process dies.
+#[test]
+fn a_process_may_die_amid_a_truncation_that_ends_inside_a_batch() {
+    for (calls, power) in (0..30).flat_map(|calls| [(calls, false), (calls, true)]) {
+        let (disk, mut dir) = started(&small_segments());
+        for base in 0..30 {
+            append(&mut dir, vec![batch(base * 4, 0, &[(1, [7; 60].as_slice()); 4], None)]).expect("works");
+        }
+        sync(&mut dir, &disk).expect("works");
+        dir.checkpoint().expect("works");
+        disk.fail_at(calls, Fault::Crash);
+        let outcome = run(&mut dir, Job::Truncate { to: Offset(62) });
+        let is_over = outcome.is_ok();
+        drop(dir);
+        match power {
+            true => disk.lose_power(&mut Prng::new(calls)),
+            false => disk.restart(),
+        }
+        let (mut dir, _) = open_dir(&disk).expect("formatted");
+        let state = open_log(&mut dir, &disk, &small_segments()).expect("nothing is missing");
+        assert!(state.log_end >= Offset(60) && state.log_end.0 % 4 == 0, "{calls} {power}: {}", state.log_end);
+        assert!(!is_over || state.log_end == Offset(60), "{calls} {power}: {}", state.log_end);
+    }
+}
+
 /// A topic is deleted and another of its name created, both in one stretch of metadata: the second one's folder is
 /// asked for before the first one's is given back.
 #[test]
