@@ -64,6 +64,10 @@ pub const REPLICA_FETCH_PARTITION_BYTES_MAX: usize = 1 << 20;
 pub const REPLICA_FETCH_PARTITIONS_MAX: usize = 10_000;
 /// Partitions whose in-sync replicas one request to the controller is about.
 pub const ALTER_PARTITIONS_MAX: usize = 10_000;
+/// A follower that has been given no more than this tells first that it has it before it asks for more ...
+pub const REPLICA_HOLD_BYTES_MAX: usize = 4 << 10;
+/// ... unless its disk takes longer than this.
+pub const REPLICA_HOLD_MAX: Duration = Duration::from_millis(10);
 /// How soon replication looks again at what failed; pullers rest twice as long after every failure in a row.
 pub const REPLICA_RETRY_WAIT: Duration = Duration::from_millis(50);
 /// How often high watermarks are noted for the checkpoint (`replica.high.watermark.checkpoint.interval.ms`).

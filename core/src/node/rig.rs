@@ -22,12 +22,12 @@ use bytes::Bytes;
 use super::{Node, NodeConfig};
 use crate::{
     effect::Effect,
-    ids::{CallId, DirectoryId, JobId, LogId, NodeId, RequestId},
+    ids::{CallId, DirectoryId, JobId, LogId, NodeId, RequestId, TopicId},
     input::Input,
     log::{Identity, Job, JobOutcome, LogDir, LogError, Step, test_disk::TestDisk},
     message::{
-        CallError, CreateTopicsRequest, ErrorCode, NewTopic, PeerRequest, PeerResponse, Records, Request, Response,
-        SnapshotId,
+        CallError, CreateTopicsRequest, ErrorCode, NewTopic, PeerRequest, PeerResponse, Records, ReplicaFetchRequest,
+        Request, Response, SnapshotId,
     },
     prng::Prng,
     time::{Duration, Instant, Now, Timestamp},
@@ -49,6 +49,8 @@ pub(super) struct Rig {
     /// Requests of peers that are being worked on.
     served: BTreeMap<RequestId, Asked>,
     requests: u64,
+    /// Fetches of partitions that followers have sent.
+    pulls: u64,
     answers: BTreeMap<RequestId, Response>,
     /// How often in a row time was told to pass without passing.
     restless: u32,
@@ -115,6 +117,7 @@ impl Rig {
             calls: BTreeMap::new(),
             served: BTreeMap::new(),
             requests: 0,
+            pulls: 0,
             answers: BTreeMap::new(),
             restless: 0,
         };
@@ -157,6 +160,11 @@ impl Rig {
     /// Virtual time.
     pub(super) fn now(&self) -> Instant {
         self.now.mono
+    }
+
+    /// Fetches of partitions that followers have sent so far.
+    pub(super) fn pulls(&self) -> u64 {
+        self.pulls
     }
 
     /// A number below `bound`, for a test's own choices.
@@ -394,6 +402,9 @@ impl Rig {
             }
             Effect::Call { call, to, request, timeout } => {
                 self.calls.insert((node, call), OpenCall { to, life });
+                let of_partitions =
+                    |r: &ReplicaFetchRequest| r.partitions.iter().all(|p| p.id.topic != TopicId::METADATA);
+                self.pulls += u64::from(matches!(&request, PeerRequest::Fetch(r) if of_partitions(r)));
                 let at = self.now.mono.after(timeout);
                 self.schedule(at, Event::Answer { to: node, life, call, outcome: Err(CallError::TimedOut) });
                 if let Some(process) = self.process(node, life) {

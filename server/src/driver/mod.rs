@@ -73,6 +73,8 @@ pub struct Driver<E: Env, D: Disk> {
     bytes_since_checkpoint: u64,
     /// When a job last found no space.
     found_no_space: Option<Instant>,
+    /// Has something been said since the tasks that send it last had their turn?
+    has_spoken: bool,
     end: Option<End>,
     metrics: Arc<Metrics>,
 }
@@ -127,6 +129,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             is_changed: false,
             bytes_since_checkpoint: 0,
             found_no_space: None,
+            has_spoken: false,
             end: None,
             metrics,
         };
@@ -143,6 +146,12 @@ impl<E: Env, D: Disk> Driver<E, D> {
         let mut is_stopping = false;
         let mut has_callers = true;
         let end = loop {
+            if self.has_spoken && self.has_one_append() {
+                // It may be executed here, and blocks this thread while it is synced: what followers wait for goes out first,
+                // so that they sync at the same time.
+                tokio::task::yield_now().await;
+            }
+            self.has_spoken = false;
             self.hand_over();
             if let Some(end) = self.end.take() {
                 break end;
@@ -293,7 +302,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     );
                 }
                 Effect::DirectoryFailed { reason } => self.metrics.disk.set_offline(&reason),
-                Effect::Call { call, to, request, timeout } => self.peers.call(call, to, request, timeout),
+                Effect::Call { call, to, request, timeout } => {
+                    self.has_spoken = true;
+                    self.peers.call(call, to, request, timeout);
+                }
                 Effect::PeerMoved { node, endpoints } => self.peers.moved(node, endpoints.native),
                 Effect::Halt { reason } => self.end = Some(End::Halted(reason)),
                 Effect::Stopped => self.end = Some(End::Stopped),
@@ -306,14 +318,23 @@ impl<E: Env, D: Disk> Driver<E, D> {
         match response {
             response if names_log(&response) => self.orders.push(Order::Read { response, reply }),
             // Whoever asked may have gone; then nobody needs the answer.
-            response => drop(reply.send(response)),
+            response => {
+                self.has_spoken = true;
+                drop(reply.send(response));
+            }
         }
+    }
+
+    /// Is there a small append to do, and nothing else under way?
+    fn has_one_append(&self) -> bool {
+        self.jobs_in_flight == 1
+            && self.append_bytes_in_flight <= ALONE_BYTES_MAX
+            && self.disk.may_run_alone(&self.orders)
     }
 
     /// Hands the orders to the disk, all at once.
     fn hand_over(&mut self) {
-        while self.jobs_in_flight == 1
-            && self.append_bytes_in_flight <= ALONE_BYTES_MAX
+        while self.has_one_append()
             && let Some(outcomes) = self.disk.run_alone(&mut self.orders)
         {
             self.ended(outcomes);

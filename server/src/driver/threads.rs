@@ -18,7 +18,7 @@ use std::{
 
 use tidelog_core::{
     ids::LogId,
-    log::{Disk, Job, LogDir, SyncTicket},
+    log::{Disk, LogDir, SyncTicket},
 };
 use tokio::sync::mpsc;
 
@@ -45,13 +45,12 @@ impl<D: Disk> DiskThreads<D> {
     /// Executes the only order there is on this thread, where that is likely to be quicker than to hand it over: see
     /// the module. `None`: it is still in `orders`. Nothing handed over earlier may be without its outcome.
     pub(super) fn run_alone(&self, orders: &mut Vec<Order<D>>) -> Option<Vec<Ended>> {
-        let [Order::Run { order: Job::Append { sync: true, .. }, .. }] = &orders[..] else { return None };
         if !self.orders.is_awaited() {
             return None;
         }
         let mut held = self.worker.try_lock().ok()?;
         let worker = held.as_mut().filter(|worker| worker.is_idle() && worker.sync_took() <= SYNC_ALONE_MAX)?;
-        let Some(Order::Run { log, job, order }) = orders.pop() else { unreachable!("it was just looked at") };
+        let Some(Order::Run { log, job, order }) = orders.pop() else { unreachable!("the caller has looked") };
         or_abort(|| {
             worker.run(log, job, order);
             if let Some((tickets, _)) = worker.begin_sync() {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use tidelog_core::log::{Disk, LogDir, SyncTicket};
+use tidelog_core::log::{Disk, Job, LogDir, SyncTicket};
 use tokio::sync::mpsc;
 
 use super::{
@@ -57,12 +57,18 @@ impl<D: Disk> DiskWork<D> {
         }
     }
 
+    /// Is there one order only, of the kind that [`Self::run_alone`] may execute?
+    pub(super) fn may_run_alone(&self, orders: &[Order<D>]) -> bool {
+        matches!(&self.hands, Hands::Threads(_))
+            && matches!(orders, [Order::Run { order: Job::Append { sync: true, .. }, .. }])
+    }
+
     /// Executes the only order there is at once, where that is likely to be quicker than to hand it over. `None`: it is
     /// still in `orders`. Nothing handed over earlier may be without its outcome.
     pub(super) fn run_alone(&self, orders: &mut Vec<Order<D>>) -> Option<Vec<Ended>> {
         match &self.hands {
-            Hands::Threads(threads) => threads.run_alone(orders),
-            Hands::Task(_) => None,
+            Hands::Threads(threads) if self.may_run_alone(orders) => threads.run_alone(orders),
+            _ => None,
         }
     }
 }

@@ -289,11 +289,13 @@ impl Node {
         if let Some(job) = partition.follow_log_start(&mut self.effects) {
             self.jobs.insert(job, Purpose::Order);
         }
+        self.release(log);
         self.pull_again(log);
     }
 
     /// A follower's append has failed: asked at once, its leader would send what the disk has just refused.
     pub(super) fn refetch_later(&mut self, log: LogId) {
+        self.release(log);
         match self.partitions.get(&log).is_some_and(|partition| partition.is_deferred()) {
             true => self.take_part(log),
             false => self.retry_later(log),

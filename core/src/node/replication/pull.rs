@@ -3,6 +3,10 @@
 //! Up to two requests are on their way at a time: one waits at the leader for news while the other says what has become
 //! durable here meanwhile. A request names only the partitions that have something new to say. A session that breaks,
 //! for whatever reason, is begun anew with all partitions.
+//!
+//! Where no more has come than a few records, the next request is held back until they are durable, and says so: one request
+//! instead of two, each of which the leader and this node would have to handle before their disks may begin. Much is asked
+//! for on at once, so that it comes while the disk is at work.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
@@ -40,6 +44,8 @@ pub(super) struct Puller {
     /// Failures in a row, and until when nothing is tried.
     failures: u32,
     rests_until: Option<Instant>,
+    /// Until when the next request waits for what has just come to become durable.
+    held_until: Option<Instant>,
     /// When its connection broke, or nobody listened any more; until it is heard of again.
     lost_at: Option<Instant>,
 }
@@ -59,6 +65,7 @@ impl Puller {
             forgotten: Vec::new(),
             failures: 0,
             rests_until: None,
+            held_until: None,
             lost_at: None,
         }
     }
@@ -81,17 +88,19 @@ impl Puller {
     pub(super) fn forgive(&mut self) {
         self.failures = 0;
         self.rests_until = None;
+        self.held_until = None;
         self.lost_at = None;
     }
 
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.rests_until
+        self.rests_until.max(self.held_until)
     }
 
     /// The session is over; all of it is to be said again.
     fn begin_anew(&mut self, generation: u64) {
         self.generation = generation;
         (self.session, self.sequence, self.in_flight) = (0, 0, 0);
+        self.held_until = None;
         self.dirty.clone_from(&self.followed);
         self.forgotten.clear();
     }
@@ -110,10 +119,10 @@ impl Node {
         let broker_epoch = self.own_epoch();
         let room = self.replication.appending < limits::APPEND_BYTES_IN_FLIGHT_MAX;
         let Some(puller) = self.replication.pullers.get_mut(&leader) else { return };
-        if puller.rests_until.is_some_and(|at| at > self.now.mono) {
+        if puller.wakes_at().is_some_and(|at| at > self.now.mono) {
             return;
         }
-        puller.rests_until = None;
+        (puller.rests_until, puller.held_until) = (None, None);
         let is_idle = puller.dirty.is_empty() && puller.forgotten.is_empty();
         let most = if puller.session == 0 { 1 } else { IN_FLIGHT_MAX };
         if puller.in_flight >= most || (puller.in_flight > 0 && is_idle) {
@@ -203,8 +212,22 @@ impl Node {
         }
         puller.session = response.session;
         puller.failures = 0;
+        let bytes: usize = response.partitions.iter().map(|fetched| records_bytes(&fetched.records)).sum();
+        if puller.in_flight == 0 && (1..=limits::REPLICA_HOLD_BYTES_MAX).contains(&bytes) {
+            puller.held_until = Some(self.now.mono.after(limits::REPLICA_HOLD_MAX));
+        }
         for fetched in response.partitions {
             self.on_fetched(leader, round, fetched);
+        }
+    }
+
+    /// A followed log is at rest: its leader is told now what has become durable.
+    pub(super) fn release(&mut self, log: LogId) {
+        if let Some(leader) = self.replication.following.get(&log)
+            && let Some(puller) = self.replication.pullers.get_mut(leader)
+        {
+            puller.held_until = None;
+            self.replication.pulling.insert(*leader);
         }
     }
 
@@ -333,10 +356,16 @@ impl Node {
 }
 
 fn has_records(records: &Records) -> bool {
+    records_bytes(records) > 0
+}
+
+/// How much there is, of what a leader may have sent.
+fn records_bytes(records: &Records) -> usize {
     match records {
-        Records::Empty => false,
-        Records::Bytes(bytes) => !bytes.is_empty(),
-        Records::Batches(_) | Records::Log(_) => true,
+        Records::Empty => 0,
+        Records::Bytes(bytes) => bytes.len(),
+        Records::Batches(batches) => batches.iter().map(Batch::size).sum(),
+        Records::Log(read) => read.max_bytes,
     }
 }
 

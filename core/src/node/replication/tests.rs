@@ -158,6 +158,22 @@ fn an_acknowledged_record_is_on_every_replica() {
     }
 }
 
+/// With one request a follower says that it has the record, with the next that it knows what is committed.
+#[test]
+fn a_lone_record_costs_two_fetches_of_each_follower() {
+    let mut rig = cluster(4, 1, "2");
+    settle(&mut rig, 1);
+    let (before, begun) = (rig.pulls(), rig.now());
+    for i in 0..20 {
+        produced(&mut rig, 0, &format!("v{i}"));
+        rig.run_for(Duration::from_millis(20));
+    }
+    // Whoever has nothing to say asks twice a second all the same.
+    let idle = 2 * (1 + rig.now().since(begun).as_millis() / 500);
+    let pulls = rig.pulls() - before;
+    assert!((80..=80 + idle).contains(&pulls), "{pulls}");
+}
+
 #[test]
 fn a_killed_leader_is_replaced_and_returns_as_a_follower_with_the_same_log() {
     let mut rig = cluster(2, 1, "2");
