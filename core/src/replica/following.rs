@@ -272,10 +272,12 @@ impl Partition {
 
     /// The log is not a prefix of the leader's, which ends `epoch` at `end`: cuts what is not shared. Records below the
     /// high watermark go only if they are of epochs before `unclean`, which began with a leader that may lack some of them.
+    /// Of what stands before its own log start the leader knows nothing: where all that would be left lies there, and this
+    /// replica does not know it to be committed either, all goes, with what is known of its producers, and the log begins anew.
     pub fn diverged(
         &mut self,
-        epoch: LeaderEpoch,
-        end: Offset,
+        (epoch, end): (LeaderEpoch, Offset),
+        leader_log_start: Offset,
         unclean: Option<LeaderEpoch>,
         effects: &mut Effects,
     ) -> Divergence {
@@ -283,6 +285,8 @@ impl Partition {
         let last = self.epoch_at(Offset(self.high_watermark.0 - 1));
         let may_lose = unclean.is_some_and(|unclean| last < unclean && unclean <= self.leader_epoch);
         let refuses = at < self.high_watermark && !may_lose;
+        let unknown = at <= leader_log_start && self.high_watermark < leader_log_start;
+        let (at, refuses) = if unknown { (at.min(self.log_start), false) } else { (at, refuses) };
         let busy = self.is_cutting() || self.failing;
         match self.following_mut().filter(|_| !busy) {
             None => Divergence::Busy,

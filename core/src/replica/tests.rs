@@ -196,7 +196,8 @@ impl Replica {
             match leader.partition.position(ask.leader_epoch, ask.offset, ask.last_epoch) {
                 Position::Diverging(epoch, end) => {
                     let unclean = Some(self.partition.leader_epoch());
-                    let divergence = self.partition.diverged(epoch, end, unclean, &mut self.effects);
+                    let divergence =
+                        self.partition.diverged((epoch, end), leader.partition.log_start(), unclean, &mut self.effects);
                     assert!(matches!(divergence, Divergence::Cut(_)), "it can be cut");
                     cuts += 1;
                 }
@@ -443,7 +444,7 @@ fn below_its_watermark_a_follower_cuts_only_what_may_be_lost() {
     let (epoch, end) = (LeaderEpoch(0), Offset(1));
     follower.apply(&image(N1, 2, 1, &[N1]));
     let diverged = |follower: &mut Replica, unclean: Option<i32>| {
-        follower.partition.diverged(epoch, end, unclean.map(LeaderEpoch), &mut follower.effects)
+        follower.partition.diverged((epoch, end), Offset(0), unclean.map(LeaderEpoch), &mut follower.effects)
     };
     // No election at all, one before these records were written, and one that is still to come.
     for (unclean, is_news) in [(None, true), (Some(0), false), (Some(3), false)] {
@@ -556,13 +557,32 @@ fn what_followers_may_have_is_appended_again_after_a_failure() {
 }
 
 #[test]
+fn what_stands_before_the_leaders_log_start_is_kept_only_where_it_is_known_to_be_committed() {
+    for (watermark, left) in [(2, 0), (3, 3)] {
+        let (mut leader, mut follower) = (Replica::new(N1, 1), Replica::new(N2, 1));
+        leader.apply(&image(N1, 0, 0, &[N1]));
+        follower.apply(&image(N1, 0, 0, &[N1]));
+        leader.fill(5);
+        follower.pull(&mut leader);
+        drop(follower.partition.leader_committed(Offset(watermark)));
+        follower.apply(&image(N3, 1, 1, &[N3]));
+        // The next leader wrote something else from 2 on, and has deleted it up to 3.
+        let divergence =
+            follower.partition.diverged((LeaderEpoch(0), Offset(3)), Offset(3), None, &mut follower.effects);
+        assert!(matches!(divergence, Divergence::Cut(_)));
+        follower.disk();
+        assert_eq!(follower.end(), Offset(left), "committed up to {watermark}");
+    }
+}
+
+#[test]
 fn a_cut_that_has_failed_is_made_whoever_leads_by_then() {
     let (mut leader, mut follower) = (Replica::new(N1, 1), Replica::new(N2, 1));
     leader.apply(&image(N1, 0, 0, &[N1]));
     follower.apply(&image(N1, 0, 0, &[N1]));
     leader.fill(3);
     follower.pull(&mut leader);
-    let divergence = follower.partition.diverged(LeaderEpoch(0), Offset(1), None, &mut follower.effects);
+    let divergence = follower.partition.diverged((LeaderEpoch(0), Offset(1)), Offset(0), None, &mut follower.effects);
     assert!(matches!(divergence, Divergence::Cut(_)));
     assert_eq!(follower.partition.cut_again(&mut follower.effects), None, "it is under way");
     while follower.effects.pop().is_some() {}
@@ -583,7 +603,7 @@ fn a_log_that_is_being_cut_leads_only_afterwards() {
     follower.apply(&image(N1, 0, 0, &[N1]));
     leader.fill(3);
     follower.pull(&mut leader);
-    let divergence = follower.partition.diverged(LeaderEpoch(0), Offset(1), None, &mut follower.effects);
+    let divergence = follower.partition.diverged((LeaderEpoch(0), Offset(1)), Offset(0), None, &mut follower.effects);
     assert!(matches!(divergence, Divergence::Cut(_)));
     let next = image(N2, 1, 1, &[N2]);
     drop(follower.partition.apply_image(follower.now, &next, &mut follower.budget, &mut follower.effects));

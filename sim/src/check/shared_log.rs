@@ -181,7 +181,8 @@ pub fn truncated(
         let why = format!("node {node} cuts at {to} what is committed up to {keep}");
         return Err(violation(code(ledger.id, "M7", "R10"), "committed-cut-off", format!("{}@{to}", ledger.id), why));
     }
-    if to < mark {
+    let gone = canon.committed.get(&ledger.id).map_or(Offset::ZERO, |committed| committed.start);
+    if to.max(gone) < mark {
         let why = format!("node {node} cuts at {to}, below its high watermark {mark}");
         return Err(violation(code(ledger.id, "M7", "R10"), "cut-below-watermark", format!("{}@{to}", ledger.id), why));
     }

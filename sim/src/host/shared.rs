@@ -65,7 +65,9 @@ impl Host {
                     env.tally.sometimes(Mark::FollowerTruncated, *to < ledger.end);
                     if *log != LogId::METADATA {
                         env.tally.sometimes(Mark::CommittedCut, *to < mark);
-                        shared_log::cut(me, ledger, *to, mark, canon.unclean.get(&id).copied())?;
+                        // What its leader has let go nobody misses.
+                        let gone = canon.committed.get(&id).map_or(Offset::ZERO, |committed| committed.start);
+                        shared_log::cut(me, ledger, gone.max(*to), mark, canon.unclean.get(&id).copied())?;
                     }
                 }
                 if is_loose(ledger) {

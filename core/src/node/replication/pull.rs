@@ -277,8 +277,8 @@ impl Node {
             let completed = partition.leader_committed(fetched.high_watermark);
             self.complete(log, completed);
         }
-        if let Some((epoch, end)) = fetched.diverging {
-            return self.on_diverging(log, epoch, end);
+        if let Some(end_of) = fetched.diverging {
+            return self.on_diverging(log, end_of, fetched.log_start);
         }
         self.on_records(log, fetched);
     }
@@ -298,11 +298,11 @@ impl Node {
         self.retry_later(log);
     }
 
-    fn on_diverging(&mut self, log: LogId, epoch: LeaderEpoch, end: Offset) {
+    fn on_diverging(&mut self, log: LogId, end_of: (LeaderEpoch, Offset), leader_log_start: Offset) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         // Leaders that were elected cleanly have all that was ever committed.
         let unclean = self.image.partition(partition.id).and_then(cluster::Partition::unclean_epoch);
-        match partition.diverged(epoch, end, unclean, &mut self.effects) {
+        match partition.diverged(end_of, leader_log_start, unclean, &mut self.effects) {
             Divergence::Cut(job) => {
                 self.jobs.insert(job, Purpose::Cut);
                 return;
