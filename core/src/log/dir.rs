@@ -27,7 +27,7 @@ pub use self::ticket::SyncTicket;
 
 use self::{
     folders::{holds_log, list},
-    points::{CHECKPOINTS, load, set},
+    points::{CHECKPOINTS, load, remove_doomed, set},
 };
 use super::{
     DirState, Disk, DiskError, Identity, Job, JobOutcome, LogError, LogState, RecoveryReport,
@@ -178,20 +178,18 @@ impl<D: Disk> LogDir<D> {
             // Folders of logs that were made just before a crash are there, but perhaps not for good.
             disk.sync_dir("").map_err(checkpoint::fatal)?;
         }
-        for folder in files.iter().filter(|file| file.ends_with(names::DELETE_DIR)) {
-            disk.remove_dir(folder)?;
-        }
         let snapshots = metadata_snapshots::find(&disk)?;
         let log_starts = load(&disk, names::LOG_STARTS)?;
         // Where there is not one of them, none was ever written, and no log start ever moved.
         let is_file = |name: &String| CHECKPOINTS.contains(&name.as_str());
         let has_checkpoint = log_starts.is_some() || !files.iter().any(is_file);
-        let written = [
+        let mut written = [
             log_starts.unwrap_or_default(),
             load(&disk, names::RECOVERY_POINTS)?.unwrap_or_default(),
             load(&disk, names::HIGH_WATERMARKS)?.unwrap_or_default(),
             load(&disk, names::CLEANER_POINTS)?.unwrap_or_default(),
         ];
+        remove_doomed(&disk, &files, &mut written)?;
         let [log_starts, recovery_points, high_watermarks, cleaner_points] = written.clone();
         // Where nothing ever was, nothing was lost.
         let is_new = !files.iter().any(|file| file == names::METADATA_DIR);

@@ -91,6 +91,11 @@ pub(crate) fn doomed_dir(dir: &str, topic: TopicId, suffix: &str) -> String {
     name
 }
 
+/// Whose name a folder had before it was set aside for removal.
+pub(crate) fn parse_doomed(name: &str) -> Option<&str> {
+    Some(name.strip_suffix(DELETE_DIR)?.rsplit_once('.')?.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +119,7 @@ mod tests {
         let doomed = doomed_dir("orders-0", TopicId([0xab; 16]), DELETE_DIR);
         assert_eq!(doomed, "orders-0.abababababababababababababababab-delete");
         assert_eq!(parse_partition(&doomed), None);
+        assert_eq!(parse_doomed(&doomed), Some("orders-0"));
+        assert_eq!(parse_doomed("orders-0"), None);
     }
 }

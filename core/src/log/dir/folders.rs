@@ -16,6 +16,11 @@ pub(super) fn list<D: Disk>(disk: &D, path: &str) -> Result<Vec<String>, DiskErr
     }
 }
 
+/// Empties a folder, and leaves it as a sign.
+pub(super) fn remove_files<D: Disk>(disk: &D, folder: &str) -> Result<(), DiskError> {
+    list(disk, folder)?.iter().try_for_each(|file| disk.remove(&names::inside(folder, file)))
+}
+
 /// Is there a segment in the folder?
 pub(super) fn holds_log<D: Disk>(disk: &D, folder: &str) -> Result<bool, DiskError> {
     let is_log = |name: &String| names::parse_segment(name).is_some_and(|(_, rest)| rest == names::LOG);

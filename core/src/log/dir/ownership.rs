@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use super::{
     LogDir, Slot,
-    folders::{holds_bytes, list, unreadable_snapshot},
+    folders::{holds_bytes, list, remove_files, unreadable_snapshot},
 };
 use crate::{
     ids::{LogId, TopicId},
@@ -83,6 +83,8 @@ impl<D: Disk> LogDir<D> {
                 let reason = alloc::format!("the folder is gone, though everything up to offset {recovery} was synced");
                 return Err(LogError::Corrupt { file: at.dir, position: 0, reason });
             }
+            // Nor may the disk know points of one that was here before, where they could not be written when it went.
+            self.write_checkpoints()?;
             self.disk.create_dir(&at.dir)?;
         }
         self.touched.insert(at.dir.clone());
@@ -110,11 +112,17 @@ impl<D: Disk> LogDir<D> {
         };
         self.logs.remove(&log);
         self.cleanings.remove(&log);
-        self.forget(&dir)?;
-        // Renamed first, so that the name is free at once and a crash leaves nothing half removed under it.
+        // Renamed first, so that the name is free at once and a crash leaves nothing half removed under it: a log that is as it
+        // was, less its points, would begin where it once began. The files go next, as the disk may be full, and the folder
+        // last: as long as it is there, the next start knows what there is to forget.
         let doomed = names::doomed_dir(&dir, topic_id, names::DELETE_DIR);
+        if !list(&self.disk, &doomed)?.is_empty() {
+            self.disk.remove_dir(&doomed)?;
+        }
         self.disk.rename(&dir, &doomed)?;
         self.disk.sync_dir("").map_err(LogError::Offline)?;
+        remove_files(&self.disk, &doomed)?;
+        self.forget(&dir)?;
         self.disk.remove_dir(&doomed)?;
         Ok(JobOutcome::Done)
     }

@@ -3,9 +3,12 @@
 //! **A checkpoint never says more than the disk has**: what it vouches for is synced before it is written, and what is
 //! cut off is taken out of it before the cut.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use super::{DirError, LogDir, Slot};
+use super::{DirError, LogDir, Slot, folders::remove_files};
 use crate::{
     ids::LogId,
     log::{
@@ -151,4 +154,28 @@ pub(super) fn set(checkpoint: &mut OffsetCheckpoint, dir: &str, offset: Offset) 
 pub(super) fn load<D: Disk>(disk: &D, file: &str) -> Result<Option<OffsetCheckpoint>, DirError> {
     let text = checkpoint::read(disk, file)?;
     Ok(text.and_then(|text| OffsetCheckpoint::parse(&text).ok()))
+}
+
+/// Finishes removals that a crash interrupted. What the checkpoints, as they are `written`, say of a log that is gone goes
+/// before its folder; a new one may have its name by now.
+pub(super) fn remove_doomed<D: Disk>(
+    disk: &D,
+    files: &[String],
+    written: &mut [OffsetCheckpoint; 4],
+) -> Result<(), DirError> {
+    let doomed = || files.iter().filter(|file| file.ends_with(names::DELETE_DIR));
+    for folder in doomed() {
+        remove_files(disk, folder)?;
+    }
+    let gone = || doomed().filter_map(|file| names::parse_doomed(file)).filter(|dir| !files.iter().any(|f| f == dir));
+    for (file, points) in CHECKPOINTS.into_iter().zip(written) {
+        let known = gone().filter(|dir| points.0.remove(*dir).is_some()).count();
+        if known > 0 {
+            checkpoint::replace(disk, "", file, points.to_text().as_bytes())?;
+        }
+    }
+    for folder in doomed() {
+        disk.remove_dir(folder)?;
+    }
+    Ok(())
 }

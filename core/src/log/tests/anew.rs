@@ -222,6 +222,45 @@ fn a_folder_goes_to_the_next_topic_of_the_name_before_the_last_one_has_let_it_go
     assert!(disk.paths().iter().all(|path| !path.contains("-delete") && !path.contains("-stray")));
 }
 
+/// A partition is moved away from a broker, and perhaps back. A crash while its log is removed leaves all of it, and it
+/// begins where it did before, or nothing: not one whose deleted records are back, without their epochs.
+#[test]
+fn a_log_whose_removal_was_cut_short_is_as_it_was_or_gone() {
+    let mut seen = [false; 2];
+    for call in 0.. {
+        let mut is_over = false;
+        for power in [false, true] {
+            let (disk, mut dir) = started(&LogConfig::default());
+            append(&mut dir, (0..4).map(|i| simple(i, &[7; 60])).collect()).expect("works");
+            sync(&mut dir, &disk).expect("works");
+            run(&mut dir, Job::RaiseLogStart { to: Offset(2) }).expect("works");
+            dir.checkpoint().expect("works");
+            disk.fail_at(call, Fault::Crash);
+            is_over = run(&mut dir, Job::Delete).is_ok();
+            drop(dir);
+            match power {
+                true => disk.lose_power(&mut Prng::new(call)),
+                false => disk.restart(),
+            }
+            let (mut dir, _) = open_dir(&disk).expect("formatted");
+            let state = open_log(&mut dir, &disk, &LogConfig::default()).expect("nothing is missing");
+            let found = (state.log_start, state.log_end, state.epochs.as_slice());
+            let is_gone = found == (Offset(0), Offset(0), &[]);
+            assert!(
+                is_gone || found == (Offset(2), Offset(4), &[(LeaderEpoch(0), Offset(2))]),
+                "{call} {power}: {found:?}"
+            );
+            assert!(is_gone || !is_over);
+            seen[usize::from(is_gone)] = true;
+            assert!(disk.paths().iter().all(|path| !path.contains("-delete")), "{call} {power}: {:?}", disk.paths());
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
 /// An index file is made at its first entry, long after the folder was synced for the segment's sake. Once a checkpoint
 /// vouches for it, its name lasts: without it the greatest timestamp so far would be forgotten, and lookups go astray.
 #[test]
