@@ -145,7 +145,7 @@ pub fn looked_up(ledger: &Ledger, spec: OffsetSpec, committed: Offset, listed: &
 
 /// Compares the whole of a log, read at a quiet moment, with the book.
 pub fn read_through(ledger: &Ledger, log_start: Offset, found: &[Held]) -> Result<(), Violation> {
-    r14::read_through(ledger, log_start, ledger.end, found)
+    r14::read_through(ledger, (log_start, ledger.end), ledger.cleaned_to, found)
 }
 
 #[cfg(test)]

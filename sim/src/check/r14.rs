@@ -44,7 +44,7 @@ pub(super) fn watch(ledger: &Ledger, seen: &Seen<'_>) -> Result<(), Violation> {
             }
             let found: Vec<Held> = held.iter().map(Held::of).collect();
             // Whatever was promised: of what was written the log holds a prefix, less what was cleaned.
-            read_through(ledger, state.log_start, state.log_end, &found)
+            read_through(ledger, (state.log_start, state.log_end), Offset::ZERO, &found)
         }
         _ => Ok(()),
     }
@@ -87,15 +87,22 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A log that may be compacted, read from its start to its end, holds at least what it must.
-pub(super) fn read_through(ledger: &Ledger, log_start: Offset, bound: Offset, found: &[Held]) -> Result<(), Violation> {
+/// A log that may be compacted, read from its start to its end, holds at least what it must. Where it is not read up to its
+/// end, there is more that cleanings have `seen`: after a stop not all is known to be committed that once was.
+pub(super) fn read_through(
+    ledger: &Ledger,
+    (log_start, bound): (Offset, Offset),
+    seen: Offset,
+    found: &[Held],
+) -> Result<(), Violation> {
     if !ledger.compacted || ledger.rotten {
         return Ok(());
     }
     let end = found.last().map_or(log_start, |held| held.header.next_offset());
     let mut last: BTreeMap<u16, &Note> = BTreeMap::new();
-    let written = || ledger.held.values().flat_map(|held| &held.notes).filter(|note| note.offset < end);
-    for note in written() {
+    let all = || ledger.held.values().flat_map(|held| &held.notes);
+    let written = || all().filter(|note| note.offset < end);
+    for note in all().filter(|note| note.offset < end.max(seen)) {
         if let Some(key) = note.key {
             last.insert(key, note);
         }
@@ -203,8 +210,15 @@ mod tests {
             for held in &mut found {
                 held.notes.retain(|note| !gone.contains(&note.offset.0));
             }
-            read_through(&ledger, Offset(0), Offset(5), &found).err().map(|violation| violation.anomaly)
+            read_through(&ledger, (Offset(0), Offset(5)), Offset::ZERO, &found).err().map(|violation| violation.anomaly)
         };
+        let short = |seen: i64| {
+            let mut found: Vec<Held> = batches[..1].iter().map(Held::of).collect();
+            found[0].notes.retain(|note| note.offset.0 != 0);
+            read_through(&ledger, (Offset(0), Offset(5)), Offset(seen), &found).err().map(|violation| violation.anomaly)
+        };
+        assert_eq!(short(4), None, "the newer value is past what is known to be committed by now");
+        assert_eq!(short(2), Some("last-value-lost"));
         assert_eq!(without(&[]), None);
         assert_eq!(without(&[0]), None, "key 1 has a newer value");
         assert_eq!(without(&[1]), Some("last-value-lost"));
@@ -215,7 +229,7 @@ mod tests {
         let after_a_cut = |gone: i64| {
             let mut found = found.clone();
             found[0].notes.retain(|note| note.offset.0 != gone);
-            read_through(&cut, Offset(0), Offset(2), &found).err().map(|violation| violation.anomaly)
+            read_through(&cut, (Offset(0), Offset(2)), Offset::ZERO, &found).err().map(|violation| violation.anomaly)
         };
         assert_eq!(after_a_cut(0), None, "what superseded it is lost");
         assert_eq!(after_a_cut(1), Some("last-value-lost"));
@@ -225,6 +239,6 @@ mod tests {
             vec![(Offset(4), Timestamp(0), stay), (Offset(4), Timestamp(100), Duration::from_millis(900))];
         let mut found: Vec<Held> = batches.iter().map(Held::of).collect();
         found[1].notes.pop();
-        assert_eq!(read_through(&ledger, Offset(0), Offset(5), &found), Ok(()));
+        assert_eq!(read_through(&ledger, (Offset(0), Offset(5)), Offset::ZERO, &found), Ok(()));
     }
 }
