@@ -75,6 +75,8 @@ pub struct PartitionState {
     pub isr: Vec<NodeId>,
     /// Out of sync only because too few are left, with everything that is committed (KIP-966).
     pub elr: Vec<NodeId>,
+    /// Who led last, while nobody does: where none is known to have everything, it is the one to wait for.
+    pub last_known_leader: Option<NodeId>,
     /// Elected without a promise that everything is there.
     pub unclean: bool,
 }
@@ -289,6 +291,7 @@ mod tests {
             replicas: nodes(&[1, 2]),
             isr: nodes(isr),
             elr: nodes(elr),
+            last_known_leader: None,
             unclean: false,
         }
     }

@@ -54,6 +54,7 @@ pub fn seen(canon: &mut Canon, image: &Image) -> Result<Vec<Change>, Violation> 
                 replicas: partition.replicas.clone(),
                 isr: partition.isr.clone(),
                 elr: partition.elr().to_vec(),
+                last_known_leader: partition.last_known_leader(),
                 unclean: partition.is_recovering(),
             };
             changes.extend(note(canon, id, partition.partition_epoch, state)?);
@@ -175,6 +176,7 @@ mod tests {
             replicas: Vec::new(),
             isr: isr.iter().copied().map(NodeId).collect(),
             elr: Vec::new(),
+            last_known_leader: None,
             unclean: false,
         }
     }

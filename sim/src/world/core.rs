@@ -122,6 +122,7 @@ impl World {
         let states = self.oracle.canon.states.values().filter_map(|states| states.values().next_back());
         let needed = states.filter_map(|state| {
             let eligible = if state.isr.is_empty() { &state.elr } else { &state.isr };
+            let eligible = if eligible.is_empty() { state.last_known_leader.as_slice() } else { eligible };
             if !eligible.iter().any(inside) {
                 return eligible.first().copied();
             }
