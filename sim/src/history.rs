@@ -142,8 +142,8 @@ pub struct History {
     pub rotten: BTreeSet<TopicPartition>,
     /// Those of them that have told the last reader so.
     pub reported_corrupt: BTreeSet<TopicPartition>,
-    /// Those of them that have told it that too few of their replicas are whole: there, what a new leader finds that was
-    /// committed is not served before there are enough.
+    /// Those of them of which too few replicas are in sync at the end: there, what a new leader finds that was committed is
+    /// not served before there are enough.
     pub short_of_replicas: BTreeSet<TopicPartition>,
 }
 

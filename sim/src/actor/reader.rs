@@ -247,9 +247,6 @@ impl Reader {
                     let refused = matches!(answer.error, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge);
                     // Too few replicas are left whose disks are whole: it says so, and it will stay so.
                     let lacks = answer.error == ErrorCode::NotEnoughReplicas && scene.history.rotten.contains(&to);
-                    if lacks {
-                        scene.history.short_of_replicas.insert(to);
-                    }
                     lane.probed = answer.error.is_none() || gone || refused || lacks;
                     if answer.error.is_none()
                         && let Some(value) = lane.probe

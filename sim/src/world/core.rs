@@ -104,6 +104,14 @@ impl World {
         self.config.min_isr.min(self.config.replication).min(self.config.brokers()) as usize
     }
 
+    /// Damaged partitions in which too few are in sync for anything to become committed.
+    pub(super) fn short_of_replicas(&self) -> Vec<TopicPartition> {
+        let newest =
+            self.oracle.canon.states.iter().filter_map(|(id, states)| Some((id, states.values().next_back()?)));
+        let short = newest.filter(|(_, state)| state.isr.len() < self.least().min(state.replicas.len()));
+        short.map(|(id, _)| *id).filter(|id| self.oracle.history.rotten.contains(id)).collect()
+    }
+
     /// The sets of voters of which no majority is inside.
     fn outvoted(&self, inside: impl Fn(&NodeId) -> bool) -> Vec<Vec<NodeId>> {
         let sets = m9::standing(&self.oracle.canon, metadata_partition(), &voters(&self.config));

@@ -215,6 +215,7 @@ impl World {
                 check::read_through(ledger, start, &held).map_err(Failure::Broken)?;
             }
         }
+        self.oracle.history.short_of_replicas.extend(self.short_of_replicas());
         check::h1::check(&self.oracle.history).map_err(Failure::Broken)
     }
 }
