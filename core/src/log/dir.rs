@@ -270,6 +270,14 @@ impl<D: Disk> LogDir<D> {
             Ok(Progress::Open(open, report)) => {
                 let outcome = JobOutcome::Opened(state(&open, report));
                 let wants_sync = open.wants_sync;
+                // Of what the log has lost nothing is committed, nor is what will be appended there.
+                let (dir, committed) = (&open.at.dir, open.high_watermark);
+                if self.high_watermarks.0.get(dir).is_some_and(|noted| *noted > committed) {
+                    set(&mut self.high_watermarks, dir, committed);
+                    if let Err(error) = self.write_checkpoints() {
+                        return self.fail_open(log, error);
+                    }
+                }
                 self.logs.insert(log, Slot::Open(open));
                 if wants_sync { Step::Sync(outcome) } else { Step::Done(Ok(outcome)) }
             }

@@ -347,6 +347,10 @@ impl Partition {
             other => panic!("a cut was answered by {other:?}"),
         };
         (self.log_start, self.log_end, self.durable_end, self.size) = (log_start, end, end, size);
+        if self.high_watermark > end {
+            // The log has lowered what was noted, too.
+            self.noted_watermark = Offset::NONE;
+        }
         self.high_watermark = self.high_watermark.clamp(log_start, end);
         if let Some(follower) = self.following_mut() {
             follower.cutting = None;

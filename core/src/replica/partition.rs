@@ -106,7 +106,7 @@ pub struct Partition {
     pub(super) canary: u64,
     /// This node is to lead, but the log is not at rest yet.
     deferred: bool,
-    noted_watermark: Offset,
+    pub(super) noted_watermark: Offset,
 }
 
 /// What this node is to the partition.

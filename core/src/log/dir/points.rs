@@ -39,12 +39,17 @@ impl<D: Disk> LogDir<D> {
         let stays = open.segments[open.segment_of(to)].base.max(open.log_start).min(to);
         open.recovery_point = open.recovery_point.min(stays);
         open.log_start = open.log_start.min(to);
+        // What is appended there next was committed by nobody.
+        if open.high_watermark > to {
+            open.high_watermark = stays;
+        }
         if let Some(cleaned_to) = self.cleaner_points.0.get_mut(&dir) {
             *cleaned_to = to.min(*cleaned_to);
         }
-        let [log_starts, recovery_points, _, cleaner_points] = &self.written;
+        let [log_starts, recovery_points, high_watermarks, cleaner_points] = &self.written;
         let above = |checkpoint: &OffsetCheckpoint, to| checkpoint.0.get(&dir).is_some_and(|&point| point > to);
-        if above(recovery_points, stays) || above(log_starts, to) || above(cleaner_points, to) {
+        let vouches = above(recovery_points, stays) || above(log_starts, to) || above(cleaner_points, to);
+        if vouches || above(high_watermarks, to) {
             self.note_points()?;
             self.write_checkpoints()?;
         }

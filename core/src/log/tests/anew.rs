@@ -30,6 +30,46 @@ fn what_follows_a_new_beginning_is_as_safe_as_anything() {
     }
 }
 
+/// A crash after the cut must not find there what the checkpoint has called committed before: other records are there now.
+#[test]
+fn what_follows_a_cut_is_not_committed_because_what_was_there_before_was() {
+    let fill = |dir: &mut LogDir<TestDisk>, disk: &TestDisk, records: core::ops::Range<i64>| {
+        append(dir, records.map(|base| simple(base, &[7; 60])).collect()).expect("works");
+        sync(dir, disk).expect("works");
+    };
+    for cut in [3, 7, 11] {
+        let (disk, mut dir) = started(&small_segments());
+        fill(&mut dir, &disk, 0..20);
+        run(&mut dir, Job::NoteHighWatermark { to: Offset(15) }).expect("works");
+        dir.checkpoint().expect("works");
+        run(&mut dir, Job::Truncate { to: Offset(cut) }).expect("works");
+        fill(&mut dir, &disk, cut..20);
+        drop(dir);
+        let (_, state) = crashed(&disk, 1).expect("nothing is missing");
+        assert_eq!(state.log_end, Offset(20));
+        assert!(state.high_watermark <= Offset(cut), "{} of {cut}", state.high_watermark);
+    }
+}
+
+/// The same where it was the crash that has cut the log.
+#[test]
+fn what_follows_a_lost_tail_is_not_committed_because_that_was() {
+    let (disk, mut dir) = started(&small_segments());
+    append(&mut dir, (0..10).map(|base| simple(base, &[7; 60])).collect()).expect("works");
+    sync(&mut dir, &disk).expect("works");
+    // What followed up to there was in the page cache alone.
+    run(&mut dir, Job::NoteHighWatermark { to: Offset(15) }).expect("works");
+    dir.checkpoint().expect("works");
+    drop(dir);
+    let (mut dir, state) = crashed(&disk, 1).expect("nothing is missing");
+    assert_eq!(state.high_watermark, Offset(10));
+    append(&mut dir, (10..20).map(|base| simple(base, &[8; 60])).collect()).expect("works");
+    sync(&mut dir, &disk).expect("works");
+    drop(dir);
+    let (_, state) = crashed(&disk, 2).expect("nothing is missing");
+    assert_eq!((state.log_end, state.high_watermark), (Offset(20), Offset(10)));
+}
+
 /// The leader's log begins inside a batch, for records of it were deleted: so does that of a follower that begins anew.
 #[test]
 fn a_new_beginning_may_lie_inside_a_batch() {
