@@ -72,7 +72,7 @@ impl FollowerState {
         }
     }
 
-    fn is_caught_up(&self, now: Instant, log_end: Offset, lag_max: Duration) -> bool {
+    pub(super) fn is_caught_up(&self, now: Instant, log_end: Offset, lag_max: Duration) -> bool {
         self.acknowledged >= log_end || now.since(self.caught_up_at) <= lag_max
     }
 }
@@ -191,7 +191,7 @@ impl InSync {
     }
 
     /// The ISR that the leader would rather have, if another than what it has and nothing is pending. `floor` is what a
-    /// replica needs to join; `may_join` says whether it is in service, under this registration.
+    /// replica needs to join; `may_join` says whether it is in service, under this registration, and does not lag.
     pub(super) fn wish(
         &mut self,
         floor: Offset,
@@ -207,7 +207,7 @@ impl InSync {
         let stays = |f: &FollowerState| lag.is_none_or(|(now, log_end, max)| f.is_caught_up(now, log_end, max));
         let wanted = |f: &FollowerState| match self.committed.contains(&f.node) {
             true => stays(f),
-            false => f.acknowledged >= floor && stays(f) && may_join(f),
+            false => f.acknowledged >= floor && may_join(f),
         };
         let mut isr: Vec<NodeId> = self.followers.iter().filter(|f| wanted(f)).map(|f| f.node).collect();
         let before = self.followers.iter().filter(|f| self.committed.contains(&f.node)).count();

@@ -276,12 +276,15 @@ impl Partition {
         self.read_below(self.log_end, offset, max_bytes, true)
     }
 
-    /// Is a change of the ISR due? With `lag_max`, replicas that have lagged for longer leave; in any case those that have
-    /// caught up join, if `may_join` says that they are in service. True when the controller is to be asked.
+    /// Is a change of the ISR due? With `leave_after`, replicas that have lagged for longer leave; in any case those that have
+    /// caught up join, if `may_join` says that they are in service. Who has lagged for longer than `lag_max` would have to
+    /// leave at once, so it does not join: below a high watermark that stands still it may have everything that is
+    /// committed, and never fetch again. True when the controller is to be asked.
     pub fn wish_isr(
         &mut self,
         now: Instant,
-        lag_max: Option<Duration>,
+        leave_after: Option<Duration>,
+        lag_max: Duration,
         may_join: impl Fn(&FollowerState) -> bool,
     ) -> bool {
         let (watermark, log_end, min_in_sync) = (self.high_watermark, self.log_end, self.min_in_sync());
@@ -290,7 +293,8 @@ impl Partition {
         let floor = if mutant!(X03) { watermark } else { watermark.max(leader.epoch_start) };
         let too_few = leader.in_sync.committed().len() < min_in_sync;
         let floor = if mutant!(X24) && too_few { Offset::ZERO } else { floor };
-        leader.in_sync.wish(floor, may_join, lag_max.map(|max| (now, log_end, max)))
+        let may_join = |f: &FollowerState| f.is_caught_up(now, log_end, lag_max) && may_join(f);
+        leader.in_sync.wish(floor, may_join, leave_after.map(|max| (now, log_end, max)))
     }
 
     /// What to ask the controller for, if anything is wished for.

@@ -18,6 +18,7 @@ use crate::{
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
+const LAG_MAX: Duration = Duration::from_secs(30);
 const ID: TopicPartition = TopicPartition { topic: TopicId([7; 16]), partition: PartitionId(0) };
 
 /// One replica and its orders to the disk.
@@ -169,7 +170,7 @@ impl Replica {
     }
 
     fn wishes(&mut self, lag_max: Option<Duration>) -> Option<Vec<NodeId>> {
-        self.partition.wish_isr(self.now.mono, lag_max, |_| true).then_some(())?;
+        self.partition.wish_isr(self.now.mono, lag_max, LAG_MAX, |_| true).then_some(())?;
         let wish = self.partition.wished_isr(BrokerEpoch(1)).expect("something is wished for");
         Some(wish.isr.into_iter().map(|(node, _)| node).collect())
     }
@@ -290,6 +291,22 @@ fn a_replica_that_lags_counts_until_the_controller_has_let_it_go() {
     assert_eq!((leader.watermark(), leader.acks.as_slice()), (1, &[(request, ErrorCode::None)][..]));
     leader.apply(&image(N1, 0, 0, &[N1, N2, N3]));
     assert_eq!(leader.partition.isr(), Some(&[N1, N2][..]), "older metadata is ignored");
+}
+
+/// What is committed stands still while too few are in sync, so that a replica whose log has failed has it all for ever.
+#[test]
+fn a_replica_that_was_let_go_for_its_lag_joins_only_once_it_has_caught_up() {
+    let mut leader = Replica::led(N1, 3, &[N1, N2, N3]);
+    leader.says(N3, 0);
+    leader.produce("a");
+    leader.says(N2, 1);
+    leader.now.mono = Instant::ZERO.after(LAG_MAX).after(Duration::from_secs(1));
+    assert_eq!(leader.wishes(Some(LAG_MAX)), Some(alloc::vec![N1, N2]));
+    leader.altered(ErrorCode::None, &[N1, N2], 1);
+    assert_eq!(leader.watermark(), 0);
+    assert_eq!(leader.wishes(None), None, "it would have to leave at once");
+    leader.says(N3, 1);
+    assert_eq!(leader.wishes(None), Some(alloc::vec![N1, N2, N3]));
 }
 
 #[test]

@@ -30,11 +30,12 @@ impl Wishes {
 }
 
 impl Node {
-    /// Looks whether replicas should join the ISR; with `lag_max`, also whether some should leave it.
-    pub(in crate::node) fn consider_isr(&mut self, log: LogId, lag_max: Option<Duration>) {
+    /// Looks whether replicas should join the ISR; with `leave_after`, also whether some should leave it.
+    pub(in crate::node) fn consider_isr(&mut self, log: LogId, leave_after: Option<Duration>) {
         let image = &self.image;
+        let lag_max = self.config.waits.replica_lag_max;
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let wishes = partition.wish_isr(self.now.mono, lag_max, |follower| {
+        let wishes = partition.wish_isr(self.now.mono, leave_after, lag_max, |follower| {
             let broker = image.broker(follower.node);
             let same = |b: &crate::cluster::Broker| b.epoch == follower.broker_epoch || mutant!(X13);
             broker.is_some_and(|b| (b.is_active() || mutant!(X15)) && same(b))
