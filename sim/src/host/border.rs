@@ -122,7 +122,9 @@ impl Host {
             Effect::LeaderLacks { dir, from, to } => {
                 env.trace.line(at, || format!("n{name} {dir} has {from} to {to} committed, its leader lacks them"));
                 let id = env.oracle.folders.get(&(name, dir)).copied();
-                match id.filter(|id| !env.oracle.canon.spared.contains(id)) {
+                // A leader whose log was damaged may lack what it had, and was elected when it had it.
+                let damaged = |id: &TopicPartition| env.oracle.history.rotten.contains(id);
+                match id.filter(|id| !env.oracle.canon.spared.contains(id) && !damaged(id)) {
                     Some(id) => Err(shared_log::unmarked(self.id(), id, from, to)),
                     None => Ok(()),
                 }
