@@ -140,8 +140,12 @@ pub fn may_be_in_sync(image: &Image, node: NodeId, id: TopicPartition) -> Result
 
 /// A log was opened that has lost what it had: nobody may take its replica for complete any more (KIP-966).
 pub fn lost_tail(canon: &Canon, node: NodeId, id: TopicPartition) -> Result<(), Violation> {
-    let Some(state) = canon.states.get(&id).and_then(|states| states.values().next_back()) else { return Ok(()) };
-    if !state.unclean && (state.isr.contains(&node) || state.elr.contains(&node)) {
+    let Some(states) = canon.states.get(&id) else { return Ok(()) };
+    let Some(state) = states.values().next_back() else { return Ok(()) };
+    // Elected all the same, it is the measure of what there is, also when it has gone since, until others are in sync with it.
+    let alone = |state: &&PartitionState| state.isr.iter().chain(&state.elr).all(|other| *other == node);
+    let is_marked = state.unclean || states.values().rev().take_while(alone).any(|state| state.unclean);
+    if !is_marked && (state.isr.contains(&node) || state.elr.contains(&node)) {
         let why = format!("{node} has lost its tail and may still lead: {state:?}");
         return Err(violation("R7", "incomplete-but-eligible", id, why));
     }
@@ -272,6 +276,15 @@ mod tests {
         assert!(lost_tail(&canon, NodeId(1), id).is_err());
         note(&mut canon, id, PartitionEpoch(1), state(0, 0, &[0])).expect("it follows");
         assert!(lost_tail(&canon, NodeId(1), id).is_ok());
+
+        // It is elected all the same, and goes.
+        let marked = PartitionState { unclean: true, ..state(1, 1, &[1]) };
+        let gone = PartitionState { elr: vec![NodeId(1)], ..state(-1, 2, &[]) };
+        let id = partition(TopicId([9; 16]), 1);
+        for (at, state) in (0..).zip([marked, gone, state(1, 3, &[0, 1])]) {
+            note(&mut canon, id, PartitionEpoch(at), state).expect("it follows");
+            assert_eq!(lost_tail(&canon, NodeId(1), id).is_ok(), at < 2, "{at}");
+        }
     }
 
     #[test]
