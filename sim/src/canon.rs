@@ -205,11 +205,13 @@ impl Canon {
         committed.batches.values().any(lost).then_some(keep)
     }
 
-    /// Whom of these replicas a log below `end` is to be asked of. One that is a replica no more, as far as anybody knows, has
-    /// perhaps removed its log; of one whose disk was taken away it is enough that it had it.
-    pub fn answering(&self, replicas: &[NodeId], id: TopicPartition, end: Offset) -> Vec<NodeId> {
-        let newest = self.states.get(&id).and_then(|states| states.values().next_back());
-        let is_replica = |node: &NodeId| newest.is_none_or(|state| state.replicas.contains(node));
+    /// Whom of these replicas a log below `end` is to be asked of, by a leader of this epoch. One that is a replica no more, as
+    /// far as anybody knows, or was none for a while since that epoch, has perhaps removed its log, though what it had told
+    /// before may reach the leader late; of one whose disk was taken away it is enough that it had it.
+    pub fn answering(&self, replicas: &[NodeId], id: TopicPartition, end: Offset, epoch: LeaderEpoch) -> Vec<NodeId> {
+        let states = || self.states.get(&id).into_iter().flat_map(BTreeMap::values);
+        let newer = || states().filter(|state| state.leader_epoch > epoch).chain(states().next_back());
+        let is_replica = |node: &NodeId| newer().all(|state| state.replicas.contains(node));
         let had = |node: &NodeId| self.taken.get(&(node.0 as usize, id)).is_some_and(|had| *had >= end);
         replicas.iter().copied().filter(|node| is_replica(node) && !had(node)).collect()
     }
@@ -317,5 +319,20 @@ mod tests {
         note(&mut canon, 7, state(Some(1), &[1], &[]));
         note(&mut canon, 8, state(None, &[], &[]));
         assert!(!canon.went_with_disks(id), "it was complete on its new disk");
+    }
+
+    #[test]
+    fn whoever_was_no_replica_for_a_while_need_not_have_what_it_told_an_older_leader() {
+        let id = partition(TopicId([7; 16]), 0);
+        let mut canon = Canon::default();
+        let away =
+            PartitionState { leader_epoch: LeaderEpoch(1), replicas: vec![NodeId(2)], ..state(Some(2), &[2], &[]) };
+        let back = PartitionState { leader_epoch: LeaderEpoch(1), ..state(Some(2), &[2], &[]) };
+        for (at, state) in [(0, state(Some(2), &[1, 2], &[])), (1, away), (2, back)] {
+            canon.states.entry(id).or_default().insert(PartitionEpoch(at), state);
+        }
+        let both = [NodeId(1), NodeId(2)];
+        assert_eq!(canon.answering(&both, id, Offset(5), LeaderEpoch(0)), [NodeId(2)]);
+        assert_eq!(canon.answering(&both, id, Offset(5), LeaderEpoch(1)), both);
     }
 }

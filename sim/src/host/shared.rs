@@ -303,7 +303,7 @@ impl Host {
                     return Err(violation("R4", "follower-ahead", id, why));
                 }
                 let isr = led.map_or(&state.isr, |state| &state.isr);
-                let isr = canon.answering(isr, id, mark);
+                let isr = canon.answering(isr, id, mark, epoch);
                 let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                 shared_log::replicated(canon, id, books, isr.len())?;
             }
@@ -341,7 +341,7 @@ impl Host {
                 let Oracle { ledgers, canon, .. } = &mut *env.oracle;
                 let Some(ledger) = ledgers.get(&(self.index, id)) else { continue };
                 if shared_log::marked(canon, me, ledger, next, state.leader_epoch)? {
-                    let isr = canon.answering(&state.isr, id, next);
+                    let isr = canon.answering(&state.isr, id, next, state.leader_epoch);
                     let books = isr.iter().map(|replica| ledgers.get(&(replica.0 as usize, id)));
                     shared_log::replicated(canon, id, books, isr.len())?;
                 }
