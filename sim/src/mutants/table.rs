@@ -20,7 +20,10 @@ pub(super) struct Planted {
 }
 
 /// Planted bugs that no checker reports, and why.
-pub(super) const SURVIVORS: &[(&str, &str)] = &[];
+pub(super) const SURVIVORS: &[(&str, &str)] = &[(
+    "X07",
+    "it shows once in some fifty seeds, and then R11 finds the gap in the offsets before the checkers that it is named for look",
+)];
 
 /// What the catalogue has and no line of code here could do.
 pub(super) const ABSENT: &[(&str, &str)] = &[
