@@ -57,15 +57,25 @@ fn calls(quorum: &mut Quorum) -> Vec<(i32, PeerRequest)> {
     orders(quorum).into_iter().filter_map(call).collect()
 }
 
-fn grant(quorum: &mut Quorum, from: i32) {
-    let response = VoteResponse {
+/// A vote that is given in this epoch.
+fn granted(epoch: LeaderEpoch) -> PeerResponse {
+    PeerResponse::Vote(VoteResponse {
         error: ErrorCode::None,
-        epoch: quorum.epoch(),
+        epoch,
         leader: None,
         granted: true,
         leader_endpoint: None,
-    };
-    quorum.answered(START, NodeId(from), quorum.turn(), Ok(PeerResponse::Vote(response)));
+    })
+}
+
+/// None is given, as that epoch has a leader.
+fn refused(epoch: i32, leader: i32) -> PeerResponse {
+    let (epoch, leader) = (LeaderEpoch(epoch), Some(NodeId(leader)));
+    PeerResponse::Vote(VoteResponse { error: ErrorCode::None, epoch, leader, granted: false, leader_endpoint: None })
+}
+
+fn grant(quorum: &mut Quorum, from: i32) {
+    quorum.answered(START, NodeId(from), quorum.turn(), Ok(granted(quorum.epoch())));
 }
 
 fn vote(epoch: i32, voted_for: i32) -> Vote {
@@ -186,16 +196,9 @@ fn an_answer_to_an_earlier_election_counts_no_more_and_a_newer_epoch_ends_one() 
     quorum.on_time(quorum.next_deadline().expect("it stands soon"));
     let before = quorum.turn();
     quorum.on_time(quorum.next_deadline().expect("it stands again"));
-    let granted = |epoch| VoteResponse {
-        error: ErrorCode::None,
-        epoch: LeaderEpoch(epoch),
-        leader: None,
-        granted: true,
-        leader_endpoint: None,
-    };
-    quorum.answered(START, NodeId(2), before, Ok(PeerResponse::Vote(granted(1))));
+    quorum.answered(START, NodeId(2), before, Ok(granted(LeaderEpoch(1))));
     assert_eq!(quorum.role(), RoleName::Prospective);
-    quorum.answered(START, NodeId(2), quorum.turn(), Ok(PeerResponse::Vote(granted(7))));
+    quorum.answered(START, NodeId(2), quorum.turn(), Ok(granted(LeaderEpoch(7))));
     assert_eq!((quorum.role(), quorum.epoch()), (RoleName::Unattached, LeaderEpoch(7)));
 }
 
@@ -245,15 +248,8 @@ fn two_that_do_not_hear_the_leader_do_not_assure_each_other_of_it() {
     follow(&mut quorum, 2);
     quorum.on_time(START.after(Duration::from_millis(2_000)));
     assert_eq!(quorum.role(), RoleName::Prospective, "it has been silent for too long");
-    let refusal = VoteResponse {
-        error: ErrorCode::None,
-        epoch: LeaderEpoch(2),
-        leader: Some(NodeId(2)),
-        granted: false,
-        leader_endpoint: None,
-    };
     let turn = quorum.turn();
-    quorum.answered(START, NodeId(3), turn, Ok(PeerResponse::Vote(refusal)));
+    quorum.answered(START, NodeId(3), turn, Ok(refused(2, 2)));
     assert_eq!(quorum.leader(), Some(NodeId(2)), "the other hears it: it is asked once more");
     let ask = VoteRequest { candidate: NodeId(3), ..asks(2, 1, 1, true) };
     assert!(is_granted(&quorum.on_vote_request(START, &ask)), "when the other hears it no more, it may stand");

@@ -13,16 +13,24 @@ fn retain(dir: &mut LogDir<TestDisk>, high_watermark: i64) -> Result<JobOutcome,
     run(dir, Job::Retain { high_watermark: Offset(high_watermark), wall: WALL })
 }
 
-#[test]
-fn a_file_that_has_lost_its_end_is_not_passed_over() {
-    let (disk, mut dir) = started(&small_segments());
-    for i in 0..40 {
+/// A disk with so many batches of one record, synced, and `vouched` for by the checkpoint or not; its process has died.
+fn written(count: i64, config: &LogConfig, vouched: bool) -> TestDisk {
+    let (disk, mut dir) = started(config);
+    for i in 0..count {
         append(&mut dir, vec![simple(i, &[7; 60])]).expect("works");
     }
     sync(&mut dir, &disk).expect("works");
-    dir.checkpoint().expect("works");
+    if vouched {
+        dir.checkpoint().expect("works");
+    }
     drop(dir);
     disk.restart();
+    disk
+}
+
+#[test]
+fn a_file_that_has_lost_its_end_is_not_passed_over() {
+    let disk = written(40, &small_segments(), true);
     disk.damage(FIRST, |bytes| bytes.truncate(bytes.len() / 2));
     let (mut dir, _) = open_dir(&disk).expect("formatted");
     open_log(&mut dir, &disk, &small_segments()).expect("what the checkpoint vouches for is not read again");
@@ -32,13 +40,7 @@ fn a_file_that_has_lost_its_end_is_not_passed_over() {
 
 #[test]
 fn a_hurt_base_offset_is_not_taken_for_a_gap() {
-    let (disk, mut dir) = started(&LogConfig::default());
-    for i in 0..3 {
-        append(&mut dir, vec![simple(i, &[7; 60])]).expect("works");
-    }
-    sync(&mut dir, &disk).expect("works");
-    drop(dir);
-    disk.restart();
+    let disk = written(3, &LogConfig::default(), false);
     disk.damage(FIRST, |bytes| {
         let last = bytes.len() / 3 * 2;
         bytes[last + 4] ^= 1;
@@ -50,14 +52,7 @@ fn a_hurt_base_offset_is_not_taken_for_a_gap() {
 
 #[test]
 fn a_hurt_leader_epoch_is_not_served() {
-    let (disk, mut dir) = started(&LogConfig::default());
-    for i in 0..3 {
-        append(&mut dir, vec![simple(i, &[7; 60])]).expect("works");
-    }
-    sync(&mut dir, &disk).expect("works");
-    dir.checkpoint().expect("works");
-    drop(dir);
-    disk.restart();
+    let disk = written(3, &LogConfig::default(), true);
     disk.damage(FIRST, |bytes| {
         let second = bytes.len() / 3;
         bytes[second + 15] ^= 4;

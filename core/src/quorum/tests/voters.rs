@@ -36,14 +36,7 @@ fn who_asks_for_votes_with_a_log_that_then_is_shorter_stands_no_more() {
     let turn = quorum.turn();
     quorum.append_failed(START, Offset(1), quorum.generation());
     assert_eq!((quorum.role(), quorum.log_end()), (RoleName::Unattached, Offset(1)));
-    let response = VoteResponse {
-        error: ErrorCode::None,
-        epoch: quorum.epoch(),
-        leader: None,
-        granted: true,
-        leader_endpoint: None,
-    };
-    quorum.answered(START, NodeId(2), turn, Ok(PeerResponse::Vote(response)));
+    quorum.answered(START, NodeId(2), turn, Ok(granted(quorum.epoch())));
     quorum.vote_saved(START, vote(quorum.epoch().0, 1));
     assert!(!quorum.is_leader(), "those votes were for a longer log");
 }
@@ -131,13 +124,6 @@ fn a_voter_whose_set_is_out_of_date_asks_those_of_the_first_one_too() {
     assert_eq!((quorum.role(), asked), (RoleName::Prospective, alloc::vec![2, 3]));
     grant(&mut quorum, 3);
     assert_eq!(quorum.role(), RoleName::Prospective, "it does not vote");
-    let response = VoteResponse {
-        error: ErrorCode::None,
-        epoch: LeaderEpoch(5),
-        leader: Some(NodeId(3)),
-        granted: false,
-        leader_endpoint: None,
-    };
-    quorum.answered(START, NodeId(3), quorum.turn(), Ok(PeerResponse::Vote(response)));
+    quorum.answered(START, NodeId(3), quorum.turn(), Ok(refused(5, 3)));
     assert_eq!((quorum.leader(), quorum.epoch()), (Some(NodeId(3)), LeaderEpoch(5)));
 }
