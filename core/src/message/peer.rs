@@ -69,6 +69,35 @@ pub enum PeerResponse {
     Pong,
 }
 
+/// What an answer says of who leads the metadata quorum.
+#[derive(Debug)]
+pub struct NamedLeader<'a> {
+    /// Who, if the answering node knows it.
+    pub leader: Option<NodeId>,
+    /// In which epoch.
+    pub epoch: LeaderEpoch,
+    /// `host:port` of its native listener, as in [`VoteResponse::leader_endpoint`].
+    pub endpoint: &'a mut Option<String>,
+}
+
+impl PeerResponse {
+    /// The leader of the metadata quorum, of an answer that is to say who that is.
+    pub fn named_leader(&mut self) -> Option<NamedLeader<'_>> {
+        let (leader, epoch, endpoint) = match self {
+            Self::Vote(r) => (r.leader, r.epoch, &mut r.leader_endpoint),
+            Self::Epoch(r) => (r.leader, r.epoch, &mut r.leader_endpoint),
+            Self::FetchSnapshot(r) => (r.leader, r.epoch, &mut r.leader_endpoint),
+            // The metadata log is pulled by itself.
+            Self::Fetch(r) => match &mut r.partitions[..] {
+                [log] if log.id.topic == TopicId::METADATA => (log.leader, log.leader_epoch, &mut log.leader_endpoint),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(NamedLeader { leader, epoch, endpoint })
+    }
+}
+
 /// Why a call to a peer brought no answer. Whether the peer acted on it is not known, but for [`CallError::Refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {

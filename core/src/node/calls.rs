@@ -211,7 +211,10 @@ impl Node {
     }
 
     /// Answers a peer.
-    pub(super) fn respond_peer(&mut self, id: RequestId, response: PeerResponse) {
+    pub(super) fn respond_peer(&mut self, id: RequestId, mut response: PeerResponse) {
+        if let Some(named) = response.named_leader() {
+            *named.endpoint = self.leader_endpoint(named.leader);
+        }
         self.respond(id, Response::Peer(response));
     }
 

@@ -9,8 +9,8 @@ use super::{Node, decisions::Reply};
 use crate::{
     effect::Effect,
     epoch::LeaderEpoch,
-    ids::{NodeId, RequestId, TopicId},
-    message::{Endpoints, ErrorCode, PeerResponse, Request, Response, VotersChanged},
+    ids::{NodeId, RequestId},
+    message::{Endpoints, ErrorCode, Request, Response, VotersChanged},
     quorum::{Quorum, VotersUnchanged},
     record::{Batch, Voter},
 };
@@ -87,21 +87,6 @@ impl Node {
         let voters = self.metadata.view().map_or(&[][..], Quorum::voter_set);
         let voter = voters.iter().find(|voter| voter.node == leader).map(|voter| &voter.endpoint);
         [registered, voter].into_iter().flatten().find(|endpoint| !endpoint.is_empty()).cloned()
-    }
-
-    /// An answer that may name the leader of the quorum.
-    pub(super) fn meet_leader_of(&mut self, response: &PeerResponse) {
-        match response {
-            PeerResponse::Vote(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
-            PeerResponse::Epoch(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
-            PeerResponse::FetchSnapshot(r) => self.meet_leader(r.leader, r.epoch, r.leader_endpoint.as_deref()),
-            PeerResponse::Fetch(r) => {
-                for fetched in r.partitions.iter().filter(|fetched| fetched.id.topic == TopicId::METADATA) {
-                    self.meet_leader(fetched.leader, fetched.leader_epoch, fetched.leader_endpoint.as_deref());
-                }
-            }
-            _ => {}
-        }
     }
 
     /// The leader of the quorum, which this node's own metadata may not have, or have at an address of old.

@@ -401,13 +401,13 @@ impl Node {
     }
 
     /// What the quorum asked of a peer has ended.
-    pub(super) fn on_quorum_answered(&mut self, from: NodeId, turn: u64, outcome: Result<PeerResponse, CallError>) {
+    pub(super) fn on_quorum_answered(&mut self, from: NodeId, turn: u64, mut outcome: Result<PeerResponse, CallError>) {
         if self.phase == Phase::Halted {
             return;
         }
         let now = self.now.mono;
-        if let Ok(response) = &outcome {
-            self.meet_leader_of(response);
+        if let Some(named) = outcome.as_mut().ok().and_then(PeerResponse::named_leader) {
+            self.meet_leader(named.leader, named.epoch, named.endpoint.as_deref());
         }
         self.metadata.quorum().answered(now, from, turn, outcome);
         self.settle_quorum();

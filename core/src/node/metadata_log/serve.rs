@@ -85,10 +85,7 @@ impl Node {
         let answer = self.metadata.quorum().on_vote_request(now, request);
         self.settle_quorum();
         match answer {
-            VoteAnswer::Now(mut response) => {
-                response.leader_endpoint = self.leader_endpoint(response.leader);
-                self.respond_peer(id, PeerResponse::Vote(response));
-            }
+            VoteAnswer::Now(response) => self.respond_peer(id, PeerResponse::Vote(response)),
             VoteAnswer::OnceSaved(vote, response) => {
                 // The order to save it has just been given; it is the last of its kind.
                 let saving = self.metadata.jobs.values_mut().rev().find_map(|job| match job {
@@ -103,17 +100,15 @@ impl Node {
     pub(in crate::node) fn on_begin_epoch(&mut self, id: RequestId, request: &BeginEpochRequest) {
         let now = self.now.mono;
         self.meet_leader(Some(request.leader), request.epoch, request.leader_endpoint.as_deref());
-        let mut response = self.metadata.quorum().on_begin_epoch(now, request);
+        let response = self.metadata.quorum().on_begin_epoch(now, request);
         self.settle_quorum();
-        response.leader_endpoint = self.leader_endpoint(response.leader);
         self.respond_peer(id, PeerResponse::Epoch(response));
     }
 
     pub(in crate::node) fn on_end_epoch(&mut self, id: RequestId, request: &EndEpochRequest) {
         let now = self.now.mono;
-        let mut response = self.metadata.quorum().on_end_epoch(now, request);
+        let response = self.metadata.quorum().on_end_epoch(now, request);
         self.settle_quorum();
-        response.leader_endpoint = self.leader_endpoint(response.leader);
         self.respond_peer(id, PeerResponse::Epoch(response));
     }
 
@@ -228,7 +223,6 @@ impl Node {
             (fetched.leader, fetched.leader_epoch) = (quorum.leader(), quorum.epoch());
             fetched.high_watermark = quorum.established().unwrap_or(Offset::NONE);
             fetched.log_start = quorum.log_start();
-            fetched.leader_endpoint = self.leader_endpoint(fetched.leader);
         }
         let (error, session, partitions) = (ErrorCode::None, 0, alloc::vec![fetched]);
         self.respond_peer(id, PeerResponse::Fetch(ReplicaFetchResponse { error, session, partitions }));

@@ -318,7 +318,7 @@ impl Node {
             Some(quorum) => (quorum.leader(), quorum.epoch()),
             None => (None, LeaderEpoch::NONE),
         };
-        let leader_endpoint = self.leader_endpoint(leader);
+        let leader_endpoint = None;
         let response = FetchSnapshotResponse { error, leader, epoch, size, position, bytes, leader_endpoint };
         self.respond_peer(id, PeerResponse::FetchSnapshot(response));
     }
